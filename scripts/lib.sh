@@ -6,12 +6,14 @@ set -euo pipefail
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 BUILD=$(realpath -m "${BUILD:-$TOP/build}")
+# shellcheck disable=SC2034  # for the scripts that source this file
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/kvm-memory-fault
 JOBS=${JOBS:-$(nproc)}
 V=${V:-0}
+# shellcheck disable=SC2034
 LOGS=$BUILD/log
 # The top-level folders whose content lands in the kernel at the same path.
-# shellcheck disable=SC2034  # for the scripts that source this file
+# shellcheck disable=SC2034
 KERNEL_DIRS=(arch include virt Documentation tools)
 
 say()  { printf '%s: %s\n' "${SELF:-${0##*/}}" "$*"; }
