@@ -1,0 +1,180 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Builds KVM selftests, runs them in one guest for ARCH in MODE, and prints TAP.
+# TESTS="NAME[,ARG]..." names them as the kernel does (x86/state_test); without
+# it, expect/tests says which.  LIMIT= is the time for each, in seconds.
+
+SELF=selftests
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/target.sh
+. "$TOP/scripts/target.sh"
+# shellcheck source=scripts/vm.sh
+. "$TOP/scripts/vm.sh"
+
+TESTS=${TESTS:-}
+TABLE=$TOP/expect/tests
+DEFAULT_LIMIT=120
+
+# wanted: "LIMIT TEST ARG..." a line, for TESTS or from the table.
+wanted() {
+	local test
+
+	if [ -z "$TESTS" ]; then
+		table "$ARCH/$MODE"
+		return
+	fi
+	for test in $TESTS; do
+		echo "${LIMIT:-$(limit_of "${test%%,*}")} ${test//,/ }"
+	done
+}
+
+# table WHERE: the lines of the table for it.
+table() {
+	local limit where test one places
+
+	while read -r limit where test; do
+		[[ $limit =~ ^[0-9]+$ ]] || continue
+		IFS=, read -ra places <<<"$where"
+		for one in "${places[@]}"; do
+			# shellcheck disable=SC2053  # a glob on purpose
+			[[ $1 != $one ]] || echo "${LIMIT:-$limit} $test"
+		done
+	done <"$TABLE"
+}
+
+limit_of() {
+	local limit where test
+
+	while read -r limit where test _; do
+		if [[ $limit =~ ^[0-9]+$ && $test = "$1" ]]; then
+			echo "$limit"
+			return
+		fi
+	done <"$TABLE"
+	echo "$DEFAULT_LIMIT"
+}
+
+# build NAME...: into the kernel's own output, so that the compiler cache works
+# for every clone.
+build() {
+	local out=$KOUT/selftests log=$LOGS/selftests-$VARIANT.log
+
+	mkdir -p "$out" "$BUILD/selftests"
+	[ -n "$PREBUILT" ] || ln -sfnr "$out" "$BUILD/selftests/$VARIANT"
+	{
+		kmake -s headers &&
+		env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u V \
+			CCACHE_BASEDIR="$TREE" CCACHE_NOHASHDIR=1 LDFLAGS=-static \
+			make -s -C "$TREE/tools/testing/selftests/kvm" -j"$JOBS" \
+			ARCH="$KARCH" CROSS_COMPILE="$CROSS" CC="$CC" \
+			OUTPUT="$out" abs_objdir="$out" \
+			KHDR_INCLUDES="-isystem $KOUT/usr/include" \
+			"${@/#/$out/}"
+	} >"$log" 2>&1 </dev/null || {
+		tail -n 25 "$log" >&2
+		die "the selftests failed to build; the whole log is $log"
+	}
+}
+
+# plan LINE...: what the guest runs, and the programs that it needs for that.
+plan() {
+	local line limit test args strip=${CROSS}strip
+
+	for line in "$@"; do
+		read -r limit test args <<<"$line"
+		# shellcheck disable=SC2086  # args are words
+		vm_plan "$(join "$test" $args)" "$limit" "/tests/$test" $args
+		[ ! -f "$VM_DIR/root/tests/$test" ] || continue
+		vm_add "$KOUT/selftests/$test" "tests/$test"
+		"$strip" "$VM_DIR/root/tests/$test"
+	done
+}
+
+join() { local IFS=,; echo "$*"; }
+
+# Called by vm_run() for each line of the console.
+on_line() {
+	if vm_text "$1"; then
+		printf '%s\n' "$VM_TEXT" >>"$VM_DIR/out"
+		[ "$V" = 0 ] || printf '# %s\n' "$VM_TEXT"
+	elif [[ $1 =~ @@\ begin\ ([^ ]+) ]]; then
+		: >"$VM_DIR/out"
+	elif [[ $1 =~ @@\ end\ ([^ ]+)\ (.*)\ ([0-9]+)$ ]]; then
+		verdict "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "${BASH_REMATCH[3]}"
+	fi
+}
+
+# verdict NAME HOW MSECS: its line of TAP.
+verdict() {
+	local counts='' rc=2 time
+
+	time=$(($3 / 1000)).$(($3 % 1000 / 100))s
+	counts=$("$TOP/scripts/ktap.sh" <"$VM_DIR/out") && rc=0 || rc=$?
+	[ "$rc" != 2 ] || counts=''
+	NR=$((NR + 1))
+	case "$2-$rc" in
+	exit\ 0-[02])
+		echo "ok $NR $1 # ${counts:+$counts, }$time" ;;
+	exit\ 4-*)
+		echo "ok $NR $1 # SKIP $(skip_reason)"
+		SKIPPED=$((SKIPPED + 1)) ;;
+	*)
+		echo "not ok $NR $1 # $2${counts:+, $counts}, $time"
+		failed_test "$1" ;;
+	esac
+}
+
+skip_reason() {
+	sed -n 's/.*SKIP[ :-]*//p' "$VM_DIR/out" | tail -n 1
+}
+
+failed_test() {
+	FAILED=$((FAILED + 1))
+	grep -E '^ *not ok|Bail out' "$VM_DIR/out" | sed 's/^/#   /' || true
+	tail -n 20 "$VM_DIR/out" | sed 's/^/# | /'
+	echo "# repeat with: make selftests ARCH=$ARCH MODE=$MODE TESTS=$1"
+}
+
+# The guest ended early: the test that ran then failed, and so did the rest.
+not_run() {
+	local line name
+
+	[ $NR -lt $# ] || return 0
+	shift $NR
+	for line in "$@"; do
+		NR=$((NR + 1)) FAILED=$((FAILED + 1))
+		name=${line#* }
+		echo "not ok $NR ${name// /,} # not finished: $VM_WHY"
+	done
+	echo '# the end of the console:'
+	tail -n 30 "$LOG" | sed 's/^/# /'
+}
+
+main() {
+	local lines names rc=0
+
+	vm_init
+	LOG=$LOGS/selftests-$VARIANT-$MODE.console
+	NR=0 FAILED=0 SKIPPED=0
+	mapfile -t lines < <(wanted)
+	[ ${#lines[@]} -gt 0 ] || die "no tests for $ARCH/$MODE"
+	mapfile -t names < <(printf '%s\n' "${lines[@]}" | awk '{ print $2 }' | sort -u)
+	build "${names[@]}"
+	plan "${lines[@]}"
+	echo 'TAP version 13'
+	echo "1..${#lines[@]}"
+	vm_run "$LOG" || rc=1
+	[ $rc = 0 ] || warn "$VM_WHY"
+	not_run "${lines[@]}"
+	WHERE=$ARCH/$MODE "$TOP/scripts/splat.sh" "$LOG" >"$VM_DIR/splats" || {
+		rc=1
+		sed 's/^/# /' "$VM_DIR/splats"
+		echo "# the kernel complained; the console is in $LOG"
+	}
+	[ $FAILED = 0 ] || rc=1
+	echo "# $ARCH/$MODE: $((NR - FAILED - SKIPPED)) passed, $FAILED failed, $SKIPPED skipped"
+	exit $rc
+}
+
+main

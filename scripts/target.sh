@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Sourced after lib.sh: the target architecture, its kernel source and output.
+#
+# ARCH=x86_64|arm64   which kernel
+# BASE=1              the unpatched base, for comparisons
+# TREE=, KOUT=        a kernel source tree, and a finished build of it, of the
+#                     user's own; KOUT is taken as it is, never rebuilt
+
+ARCH=${ARCH:-x86_64}
+BASE=${BASE:-0}
+# shellcheck disable=SC2034  # for the scripts that source this file
+case $ARCH in
+x86_64)
+	KARCH=x86 CROSS='' IMAGE=arch/x86/boot/bzImage VMLINUX_GOAL=bzImage ;;
+arm64)
+	KARCH=arm64 CROSS=aarch64-linux-gnu- IMAGE=arch/arm64/boot/Image
+	VMLINUX_GOAL=Image ;;
+*)
+	die "ARCH=$ARCH is unknown; use x86_64 or arm64" ;;
+esac
+
+case $BASE in
+0)	VARIANT=$ARCH DEFAULT_TREE=$BUILD/tree ;;
+1)	VARIANT=base-$ARCH DEFAULT_TREE=$BUILD/base-tree ;;
+*)	die "BASE=$BASE is unknown; use 0 or 1" ;;
+esac
+TREE=$(realpath -m "${TREE:-$DEFAULT_TREE}")
+
+# The output lies directly inside the source: then no path of this clone gets
+# into a compiler's command line, and every clone shares one ccache.
+PREBUILT=${KOUT:+1}
+KOUT=$(realpath -m "${KOUT:-$TREE/.out-$ARCH}")
+LINK=$BUILD/$VARIANT
+
+export CCACHE_DIR=${CCACHE_DIR:-$CACHE/ccache}
+export CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-4G}
+CC=${CROSS}gcc
+! command -v ccache >/dev/null 2>&1 || CC="ccache $CC"
+
+# kmake ARG...: the kernel's make, without what our own make hands down.
+kmake() {
+	env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL -u V -u CMD \
+		-u BUILD \
+		make -C "$TREE" O="$KOUT" ARCH="$KARCH" CROSS_COMPILE="$CROSS" \
+		CC="$CC" KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=kvm \
+		KBUILD_BUILD_HOST=memory-fault KBUILD_BUILD_VERSION=1 "$@"
+}
+
+# tree_get: the source is there, or is made.
+tree_get() {
+	[ ! -f "$TREE/virt/kvm/kvm_main.c" ] || return 0
+	[ "$TREE" = "$DEFAULT_TREE" ] || die "TREE=$TREE is not a kernel tree"
+	if [ "$BASE" = 0 ]; then
+		"$TOP/scripts/tree.sh"
+	else
+		"$TOP/scripts/basetree.sh"
+	fi
+}
+
+# tools_get: the compiler for ARCH.
+tools_get() {
+	need "${CROSS}gcc" "gcc${CROSS:+-${CROSS%-}}"
+	need make make
+	need flex flex
+	need bison bison
+	need bc bc
+}

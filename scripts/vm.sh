@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Sourced after target.sh: one guest machine for ARCH and MODE.
+#
+#   vm_plan NAME LIMIT COMMAND...   adds a command for the guest's init
+#   vm_add FILE PATH                adds a file to its initramfs
+#   vm_run LOG                      boots it; calls on_line() with each line of
+#                                   the console, which the caller defines
+#
+# Every guest is emulated in software, bounded in time, and without input.
+
+# The console may stay silent for this long: during boot and shutdown, and
+# beyond the limit of the command that is running.
+VM_SILENCE=${VM_SILENCE:-90}
+# One guest, all in all.
+VM_LIMIT=${VM_LIMIT:-1800}
+VM_CMDLINE='panic=-1 oops=panic printk.devkmsg=on loglevel=7 mitigations=off'
+VM_CMDLINE+=' rcupdate.rcu_cpu_stall_timeout=60 hugepages=64'
+VM_KUNIT='kunit.enable=0'
+
+# vm_mode: what MODE adds to the command line.
+vm_mode() {
+	case $ARCH-$MODE in
+	x86_64-npt | x86_64-ept | arm64-vhe) ;;
+	x86_64-shadow) echo kvm_amd.npt=0 ;;
+	x86_64-ept-shadow) echo kvm_intel.ept=0 ;;
+	arm64-nvhe | arm64-protected | arm64-nested) echo "kvm-arm.mode=$MODE" ;;
+	*) die "MODE=$MODE is unknown for ARCH=$ARCH; use $(vm_modes)" ;;
+	esac
+}
+
+vm_modes() {
+	case $ARCH in
+	x86_64) echo 'npt or shadow (QEMU), ept or ept-shadow (Bochs)' ;;
+	arm64) echo 'vhe, nvhe, protected or nested' ;;
+	esac
+}
+
+vm_init() {
+	MODE=${MODE:-$([ "$ARCH" = x86_64 ] && echo npt || echo vhe)}
+	vm_mode >/dev/null
+	VM_DIR=$(mktemp -d "${TMPDIR:-/tmp}/kvm-vm.XXXXXX")
+	VM_PID=''
+	mkdir "$VM_DIR/root" "$LOGS" 2>/dev/null || mkdir -p "$LOGS"
+	trap 'vm_end' EXIT
+	trap 'exit 130' INT TERM
+	[ -n "$PREBUILT" ] || "$TOP/scripts/kernel.sh" >&2
+	[ -f "$KOUT/$IMAGE" ] || die "no kernel at $KOUT/$IMAGE"
+}
+
+vm_end() {
+	[ -z "$VM_PID" ] || kill -TERM "$VM_PID" 2>/dev/null || true
+	rm -rf "$VM_DIR"
+}
+
+vm_plan() { echo "run $*" >>"$VM_DIR/root/plan"; }
+
+vm_add() { install -D -m 755 "$1" "$VM_DIR/root/$2"; }
+
+# vm_initrd: the shared part and this guest's own, one after the other.
+vm_initrd() {
+	local common
+
+	common=$("$TOP/scripts/initramfs.sh")
+	(cd "$VM_DIR/root" && find . | cpio -o -H newc --quiet -R 0:0) |
+		cat "$common" - >"$VM_DIR/initrd"
+}
+
+# vm_qemu: the command, in the array VM_CMD.
+vm_qemu() {
+	local qemu=qemu-system-$ARCH append=$VM_CMDLINE
+
+	[ "$ARCH" = x86_64 ] || qemu=qemu-system-aarch64
+	need "$qemu" "${qemu/%x86_64/x86}"
+	append+=" $VM_KUNIT $(vm_mode)"
+	VM_CMD=("$qemu" -accel tcg,thread=multi -smp 2 -m 2G -nodefaults
+		-display none -no-reboot -kernel "$KOUT/$IMAGE"
+		-initrd "$VM_DIR/initrd" -serial stdio)
+	if [ "$ARCH" = x86_64 ]; then
+		VM_CMD+=(-cpu max -append "console=ttyS0 $append")
+	else
+		VM_CMD+=(-M 'virt,virtualization=on,gic-version=3'
+			-cpu 'max,pauth-impdef=on,lpa2=off'
+			-append "console=ttyAMA0 $append")
+	fi
+}
+
+# vm_prepare: everything but the start.
+vm_prepare() {
+	vm_initrd
+	case $MODE in
+	ept | ept-shadow) vm_bochs ;;
+	*) vm_qemu ;;
+	esac
+}
+
+# vm_run LOG: returns 0 when the guest did its whole plan.  Otherwise
+# VM_WHY says what happened.  VM_NOW is the command that runs in the guest.
+vm_run() {
+	local log=$1 line part='' rc fd
+
+	VM_NOW='' VM_WHY='' VM_DONE=0
+	vm_prepare
+	: >"$log"
+	exec {fd}< <(exec timeout -k 5 "$VM_LIMIT" "${VM_CMD[@]}" </dev/null 2>&1)
+	VM_PID=$!
+	VM_DEADLINE=$((SECONDS + VM_SILENCE))
+	while :; do
+		rc=0
+		IFS= read -r -t 2 -u "$fd" line || rc=$?
+		if [ $rc -gt 128 ]; then
+			part+=$line
+			[ $SECONDS -lt "$VM_DEADLINE" ] || break
+			continue
+		fi
+		line=$part$line part=''
+		[ $rc = 0 ] || [ -n "$line" ] || break
+		line=${line%$'\r'}
+		echo "$line" >>"$log"
+		vm_watch "$line"
+		on_line "$line"
+		[ $rc = 0 ] || break
+	done
+	exec {fd}<&-
+	vm_verdict
+}
+
+# vm_watch LINE: follows the plan.
+vm_watch() {
+	local at=${1##*@@ } word name limit
+
+	[[ $1 =~ ^(\[\ *[0-9.]+\]\ )?@@\ (begin|end|done) ]] || return 0
+	read -r word name limit _ <<<"$at"
+	case $word in
+	begin)	VM_NOW=$name
+		VM_DEADLINE=$((SECONDS + limit + VM_SILENCE)) ;;
+	end)	VM_NOW=''
+		VM_DEADLINE=$((SECONDS + VM_SILENCE)) ;;
+	done)	VM_DONE=1 ;;
+	esac
+}
+
+vm_verdict() {
+	local rc=0
+
+	if [ $SECONDS -ge "$VM_DEADLINE" ]; then
+		VM_WHY='the guest hangs'
+	fi
+	kill -TERM "$VM_PID" 2>/dev/null || true
+	wait "$VM_PID" 2>/dev/null || rc=$?
+	VM_PID=''
+	[ $VM_DONE = 0 ] || return 0
+	[ $rc != 124 ] || VM_WHY="the guest took more than $VM_LIMIT s"
+	VM_WHY=${VM_WHY:-the guest died}
+	VM_WHY+=${VM_NOW:+ while $VM_NOW ran}
+	return 1
+}
+
+# vm_text LINE: what a command in the guest printed, in VM_TEXT; false for a
+# line of the kernel.
+vm_text() {
+	[[ $1 =~ ^(\[\ *[0-9.]+\]\ )?\|\ ?(.*)$ ]] || return 1
+	VM_TEXT=${BASH_REMATCH[2]}
+}
