@@ -47,15 +47,31 @@ kmake() {
 		KBUILD_BUILD_HOST=memory-fault KBUILD_BUILD_VERSION=1 "$@"
 }
 
-# tree_get: the source is there, or is made.
+# tree_get: the source is there and has the series as it is now.
 tree_get() {
-	[ ! -f "$TREE/virt/kvm/kvm_main.c" ] || return 0
-	[ "$TREE" = "$DEFAULT_TREE" ] || die "TREE=$TREE is not a kernel tree"
-	if [ "$BASE" = 0 ]; then
-		"$TOP/scripts/tree.sh"
-	else
-		"$TOP/scripts/basetree.sh"
+	if [ "$TREE" != "$DEFAULT_TREE" ]; then
+		[ -f "$TREE/virt/kvm/kvm_main.c" ] ||
+			die "TREE=$TREE is not a kernel tree"
+		return
 	fi
+	"$TOP/scripts/tree.sh"
+	[ "$BASE" = 0 ] || base_tree_get
+}
+
+# base_tree_get: the base alone, from the tree that has both.
+base_tree_get() {
+	local from=$BUILD/tree id
+
+	id=$(git -C "$from" rev-parse refs/kmf/base)
+	[ "$(cat "$TREE/.base-id" 2>/dev/null)" != "$id" ] || return 0
+	say "copying the unpatched base to $TREE"
+	space "$BUILD" 2500
+	mkdir -p "$TREE"
+	rm -f "$TREE/.base-id"
+	tar -c -C "$from" -T "$from/.git/kmf-files" --ignore-failed-read -f - |
+		tar -xm -C "$TREE" -f -
+	git -C "$from" archive refs/kmf/base | tar -xm -C "$TREE" -f -
+	echo "$id" >"$TREE/.base-id"
 }
 
 # tools_get: the compiler for ARCH.
