@@ -20,6 +20,7 @@ bison                 bison
 bc                    bc
 libelf-dev            /usr/include/libelf.h
 libssl-dev            /usr/include/openssl/ssl.h
+uuid-dev              /usr/include/uuid/uuid.h
 gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
 libc6-dev-arm64-cross /usr/aarch64-linux-gnu/lib/libc.a
 ccache                ccache
