@@ -90,5 +90,7 @@ void arch_vcpu_call(struct vcpu *vcpu, uint64_t pc, const uint64_t args[GUEST_AR
 
 /* The commands */
 int cmd_hole(int argc, char **argv);
+int cmd_snapshot(int argc, char **argv);
+int cmd_restore(int argc, char **argv);
 
 #endif /* MEMORY_FAULT_VMM_H */
