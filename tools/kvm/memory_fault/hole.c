@@ -6,7 +6,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -170,11 +169,13 @@ static void try_case(const struct hole_case *hole, struct verdict *verdict)
 static void print_verdict(const struct verdict *verdict)
 {
 	if (verdict->told < NR_CASES)
-		printf("Verdict: this kernel does not tell where.  KVM_RUN failed over %zu accesses and\n"
-		       "named the address of %zu.\n", NR_CASES, verdict->told);
+		printf("Verdict: this kernel does not tell where.\n"
+		       "KVM_RUN failed over %zu accesses and named the address of %zu.\n",
+		       NR_CASES, verdict->told);
 	else
-		printf("Verdict: this kernel tells where.  KVM_RUN failed over %zu accesses and named the\n"
-		       "address of each.\n", NR_CASES);
+		printf("Verdict: this kernel tells where.\n"
+		       "KVM_RUN failed over %zu accesses and named the address of each.\n",
+		       NR_CASES);
 	if (verdict->once < NR_CASES)
 		printf("%zu accesses were not done exactly once when the page was back.\n",
 		       NR_CASES - verdict->once);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* memory_fault: what a VMM can do when KVM_RUN says where the guest faulted. */
-#include <stdio.h>
 #include <string.h>
 
 #include "vmm.h"

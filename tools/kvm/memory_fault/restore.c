@@ -7,10 +7,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -23,6 +20,7 @@
 #define MAX_VCPUS	64
 /* A fault that comes back this often is not going to go away. */
 #define MAX_REPEATS	8
+#define WHY_SIZE	300
 
 enum page_state { EMPTY, FILLING, PRESENT };
 
@@ -61,11 +59,11 @@ struct restore {
 	uint8_t *pages;			/* enum page_state of each */
 	size_t nr_present;
 	unsigned int nr_running;
-	char why[300];			/* the first reason to stop, if any */
+	char why[WHY_SIZE];		/* the first reason to stop, if any */
 	atomic_bool stop;		/* also read without the lock */
 };
 
-static volatile sig_atomic_t interrupted;
+static atomic_bool interrupted;
 
 static uint64_t now_ns(void)
 {
@@ -80,16 +78,13 @@ static uint64_t now_ns(void)
  * that is about to enter it by immediate_exit: the signal alone would be lost
  * on it.
  */
-static __printf(2, 3) void stop(struct restore *restore, const char *format, ...)
+static void stop_because(struct restore *restore, const char *why)
 {
 	unsigned int i;
-	va_list args;
 
 	pthread_mutex_lock(&restore->lock);
 	if (!restore->stop) {
-		va_start(args, format);
-		vsnprintf(restore->why, sizeof(restore->why), format, args);
-		va_end(args);
+		memcpy(restore->why, why, WHY_SIZE);
 		restore->stop = true;
 		for (i = 0; i < restore->options.vcpus; i++) {
 			restore->runners[i].vcpu.run->immediate_exit = 1;
@@ -99,6 +94,14 @@ static __printf(2, 3) void stop(struct restore *restore, const char *format, ...
 	}
 	pthread_mutex_unlock(&restore->lock);
 }
+
+#define stop(restore, ...)						\
+do {									\
+	char why[WHY_SIZE];						\
+									\
+	snprintf(why, sizeof(why), __VA_ARGS__);			\
+	stop_because(restore, why);					\
+} while (0)
 
 /* What it takes to have a page in the guest.  Returns NULL, or what is wrong. */
 static const char *fill_page(struct restore *restore, size_t offset)
@@ -274,7 +277,8 @@ static void run_vcpu(struct runner *runner)
 		case EHWPOISON:
 			if (run->exit_reason == KVM_EXIT_MEMORY_FAULT)
 				break;
-			stop(restore, "vCPU %d: KVM_RUN failed with %s and does not say where: this kernel does not report such faults",
+			stop(restore,
+			     "vCPU %d: KVM_RUN failed with %s and does not say where; this kernel reports no such faults",
 			     runner->vcpu.id, strerrorname_np(err));
 			return;
 		default:
@@ -307,7 +311,7 @@ static void *runner_thread(void *arg)
 static void on_signal(int signal)
 {
 	if (signal == SIGINT)
-		interrupted = 1;
+		interrupted = true;
 }
 
 static void catch_signals(void)
@@ -358,7 +362,8 @@ static void set_up(struct restore *restore, const char *path)
 	snapshot_open(&restore->snapshot, path);
 	vm_create(vm, restore->snapshot.size);
 	if (!vm_tells_where(vm))
-		fatal(STATUS_BAD, "this kernel has no KVM_CAP_MEMORY_FAULT_INFO: it would not say which page is needed");
+		fatal(STATUS_BAD,
+		      "no KVM_CAP_MEMORY_FAULT_INFO: this kernel would not say which page is needed");
 	if (mprotect(vm->guest, vm->size, PROT_NONE))
 		fatal(STATUS_CANNOT, "mprotect: %s", strerror(errno));
 
@@ -448,7 +453,7 @@ static uint64_t run_guest(struct restore *restore)
 			pthread_mutex_unlock(&restore->lock);
 			stop(restore, "interrupted");
 			pthread_mutex_lock(&restore->lock);
-			interrupted = 0;
+			interrupted = false;
 		}
 	}
 	show_progress(restore, start, true);
@@ -498,7 +503,7 @@ static void print_statistics(const struct restore *restore, uint64_t ns)
 }
 
 /* Compares what the guest sees with the file.  Returns whether it is the same. */
-static bool verify(const struct restore *restore)
+static bool is_same(const struct restore *restore)
 {
 	const struct vm *vm = &restore->vm;
 	uint8_t *page = malloc(vm->page);
@@ -523,7 +528,8 @@ static bool verify(const struct restore *restore)
 	return !wrong;
 }
 
-static unsigned int number(const char *option, const char *text, unsigned int max)
+static unsigned int parse_number(const char *option, const char *text,
+				 unsigned int max)
 {
 	char *end;
 	unsigned long value = strtoul(text, &end, 10);
@@ -549,10 +555,10 @@ static void parse(struct options *options, int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (option) {
 		case 'n':
-			options->vcpus = number("--vcpus", optarg, MAX_VCPUS);
+			options->vcpus = parse_number("--vcpus", optarg, MAX_VCPUS);
 			break;
 		case 'l':
-			options->latency_us = number("--latency", optarg, 999999);
+			options->latency_us = parse_number("--latency", optarg, 999999);
 			break;
 		case 'v':
 			options->verify = true;
@@ -587,7 +593,7 @@ int cmd_restore(int argc, char **argv)
 		fflush(stdout);
 		fprintf(stderr, "memory_fault: %s\n", restore.why);
 		status = STATUS_BAD;
-	} else if (restore.options.verify && !verify(&restore)) {
+	} else if (restore.options.verify && !is_same(&restore)) {
 		status = STATUS_BAD;
 	}
 	tear_down(&restore);
@@ -599,7 +605,7 @@ int cmd_snapshot(int argc, char **argv)
 	size_t mib = 16;
 
 	if (argc == 4 && !strcmp(argv[2], "--size"))
-		mib = number("--size", argv[3], MEM_MAX >> 20);
+		mib = parse_number("--size", argv[3], MEM_MAX >> 20);
 	else if (argc != 2)
 		fatal(STATUS_CANNOT, "snapshot takes a file; see 'memory_fault help'");
 	if (!mib)

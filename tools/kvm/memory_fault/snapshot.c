@@ -3,8 +3,6 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -180,7 +178,7 @@ void snapshot_close(struct snapshot *snapshot)
 const char *snapshot_read(const struct snapshot *snapshot, size_t offset,
 			  void *to, size_t size)
 {
-	static _Thread_local char text[200];
+	static __thread char text[200];
 	const char *wrong;
 	size_t i;
 

@@ -3,28 +3,12 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "vmm.h"
-
-void fatal(int status, const char *format, ...)
-{
-	va_list args;
-
-	fflush(stdout);
-	fputs("memory_fault: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(status);
-}
 
 static void open_kvm(struct vm *vm)
 {

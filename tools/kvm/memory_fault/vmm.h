@@ -11,10 +11,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #define ARRAY_SIZE(array)	(sizeof(array) / sizeof((array)[0]))
-#define __noreturn		__attribute__((__noreturn__))
-#define __printf(format, first)	__attribute__((__format__(printf, format, first)))
 
 /* Not 0, so that a guest address taken for an offset shows. */
 #define MEM_BASE	0x10000000UL
@@ -30,7 +30,12 @@
 #define BELL_DONE	(BELL + 8)	/* finished; how much was done */
 #define BELL_WRONG	(BELL + 16)	/* a word is wrong; its address */
 
-/* Exit statuses of the program */
+/* Ends the program with one of the statuses below. */
+#define fatal(status, format, ...)					\
+	(fflush(stdout),						\
+	 fprintf(stderr, "memory_fault: " format "\n", ##__VA_ARGS__),	\
+	 exit(status))
+
 enum {
 	STATUS_GOOD = 0,
 	STATUS_BAD = 1,		/* it ran, and the answer is no */
@@ -69,7 +74,6 @@ extern const uint8_t guest_walk[];
 #define GUEST_ARGS	6
 
 /* vmm.c */
-__noreturn __printf(2, 3) void fatal(int status, const char *format, ...);
 void vm_create(struct vm *vm, size_t size);
 void vm_destroy(struct vm *vm);
 void vcpu_create(struct vm *vm, struct vcpu *vcpu, int id);
