@@ -33,7 +33,8 @@ run_cmd() {
 	printf '%s\n' "$CMD" >"$VM_DIR/root/cmd"
 	vm_plan cmd "$LIMIT" /bin/sh /cmd
 	vm_run "$log" || true
-	"$TOP/scripts/splat.sh" "$log" >&2 || warn "the kernel complained, see above"
+	WHERE=$ARCH/$MODE "$TOP/scripts/splat.sh" "$log" >&2 ||
+		warn "the kernel complained, see above"
 	case $STATUS in
 	'')	tail -n 25 "$log" >&2
 		die "$VM_WHY; the console is in $log" ;;

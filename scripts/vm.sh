@@ -85,6 +85,9 @@ vm_qemu() {
 	fi
 }
 
+# shellcheck source=scripts/bochs.sh
+. "$TOP/scripts/bochs.sh"
+
 # vm_prepare: everything but the start.
 vm_prepare() {
 	vm_initrd
