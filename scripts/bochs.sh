@@ -25,7 +25,7 @@ bochs_iso() {
 
 	need genisoimage genisoimage
 	mkdir -p "$cd/isolinux"
-	cp "$KOUT/$IMAGE" "$cd/bzimage"
+	cp "$VM_KOUT/$IMAGE" "$cd/bzimage"
 	mv "$VM_DIR/initrd" "$cd/initrd"
 	cp "$(bochs_file /usr/lib/ISOLINUX/isolinux.bin)" \
 		"$(bochs_file /usr/lib/syslinux/modules/bios/ldlinux.c32)" "$cd/isolinux"
@@ -72,6 +72,7 @@ bochs_rc() {
 }
 
 # vm_bochs: the command, in the array VM_CMD.
+# shellcheck disable=SC2016,SC2034  # another shell expands it; vm.sh runs it
 vm_bochs() {
 	local append
 

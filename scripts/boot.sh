@@ -48,6 +48,7 @@ run_shell() {
 	if ! [ -t 0 ] || ! [ -t 1 ]; then
 		die "no terminal here for a shell; give a command with CMD="
 	fi
+	[[ $MODE != ept* ]] || die "Bochs has no terminal here; give a command with CMD="
 	echo shell >"$VM_DIR/root/plan"
 	vm_prepare
 	say "a shell in $ARCH/$MODE; leave it with exit or Ctrl-A x"

@@ -8,6 +8,7 @@
  * All output goes through /dev/kmsg, one record a line, so that a message of
  * the kernel never lands inside a line of a test and the order is the true one:
  *
+ *   @@ param kvm_MODULE.NAME=VALUE
  *   @@ begin NAME LIMIT
  *   | a line that the command printed
  *   @@ end NAME exit N|signal N|timeout|stuck MSECS
@@ -85,6 +86,29 @@ static void mount_all(void)
 		    errno != EBUSY)
 			fprintf(stderr, "init: mount %s: %s\n", fs[i].dir,
 				strerror(errno));
+	}
+}
+
+/* How KVM came up: a mode that was asked for may not be the one that runs. */
+static void tell_params(void)
+{
+	static const char *const params[][2] = {
+		{ "kvm_amd", "npt" }, { "kvm_intel", "ept" },
+	};
+	char path[80], value[16];
+	int fd, n;
+
+	for (size_t i = 0; i < sizeof(params) / sizeof(params[0]); i++) {
+		snprintf(path, sizeof(path), "/sys/module/%s/parameters/%s",
+			 params[i][0], params[i][1]);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		n = read(fd, value, sizeof(value));
+		close(fd);
+		if (n > 0)
+			say("<6>@@ param %s.%s=%.*s", params[i][0], params[i][1],
+			    n - 1, value);
 	}
 }
 
@@ -272,6 +296,7 @@ int main(void)
 	setenv("HOME", "/", 1);
 	setenv("TERM", "vt100", 0);
 	make_links();
+	tell_params();
 
 	plan = fopen("/plan", "re");
 	while (plan && fgets(text, sizeof(text), plan) && obey(text))

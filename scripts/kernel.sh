@@ -14,11 +14,22 @@ REPEAT="make kernel ARCH=$ARCH"
 [ "$BASE" = 0 ] || REPEAT+=" BASE=$BASE"
 
 fragments() {
-	local f
+	local f line
 
-	for f in common "$ARCH" $([ "$BASE" = 1 ] || echo series); do
-		[ ! -f "$TOP/configs/$f.config" ] || cat "$TOP/configs/$f.config"
+	cat "$TOP/configs/common.config" "$TOP/configs/$ARCH.config"
+	for f in series "series-$ARCH"; do
+		[ -f "$TOP/configs/$f.config" ] || continue
+		while read -r line; do
+			[[ ! $line =~ ^CONFIG_([A-Z0-9_]+)= ]] ||
+				! defined "${BASH_REMATCH[1]}" || echo "$line"
+		done <"$TOP/configs/$f.config"
 	done
+}
+
+# defined SYMBOL: does the tree know it?  The base does not know the series'.
+defined() {
+	grep -qx "config $1" "$TREE"/virt/kvm/Kconfig* "$TREE/arch/$KARCH/kvm/Kconfig" \
+		"$TREE"/arch/"$KARCH"/kvm/*/Kconfig 2>/dev/null
 }
 
 # Everything that decides .config apart from the Kconfig files.

@@ -42,7 +42,7 @@ main() {
 	need python3 python3
 	vm_init
 	log=$LOGS/kunit-$VARIANT.console
-	VM_KUNIT="kunit.enable=1 kunit.filter_glob=$SUITES"
+	VM_KUNIT="kunit.enable=1 kunit.autorun=1 kunit.filter_glob=$SUITES"
 	: >"$VM_DIR/root/plan"
 	vm_run "$log" || { rc=1; echo "# $VM_WHY"; tail -n 30 "$log" | sed 's/^/# /'; }
 	judge "$log" || rc=1

@@ -60,7 +60,7 @@ limit_of() {
 build() {
 	local out=$KOUT/selftests log=$LOGS/selftests-$VARIANT.log
 
-	mkdir -p "$out" "$BUILD/selftests"
+	mkdir -p "$out/tools" "$BUILD/selftests"
 	[ -n "$PREBUILT" ] || ln -sfnr "$out" "$BUILD/selftests/$VARIANT"
 	{
 		kmake -s headers &&

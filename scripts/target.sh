@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
+# shellcheck disable=SC2034  # the variables are for the scripts that source this
 # Sourced after lib.sh: the target architecture, its kernel source and output.
 #
 # ARCH=x86_64|arm64   which kernel
@@ -9,7 +10,6 @@
 
 ARCH=${ARCH:-x86_64}
 BASE=${BASE:-0}
-# shellcheck disable=SC2034  # for the scripts that source this file
 case $ARCH in
 x86_64)
 	KARCH=x86 CROSS='' IMAGE=arch/x86/boot/bzImage VMLINUX_GOAL=bzImage ;;

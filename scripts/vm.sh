@@ -17,6 +17,8 @@ VM_LIMIT=${VM_LIMIT:-1800}
 VM_CMDLINE='panic=-1 oops=panic printk.devkmsg=on loglevel=7 mitigations=off'
 VM_CMDLINE+=' rcupdate.rcu_cpu_stall_timeout=60 hugepages=64'
 VM_KUNIT='kunit.enable=0'
+# The kernel comes from here; selftests of one build may run on another's.
+VM_KOUT=${VM_KOUT:-$KOUT}
 
 # vm_mode: what MODE adds to the command line.
 vm_mode() {
@@ -26,6 +28,21 @@ vm_mode() {
 	x86_64-ept-shadow) echo kvm_intel.ept=0 ;;
 	arm64-nvhe | arm64-protected | arm64-nested) echo "kvm-arm.mode=$MODE" ;;
 	*) die "MODE=$MODE is unknown for ARCH=$ARCH; use $(vm_modes)" ;;
+	esac
+}
+
+# vm_sign: the line of the console that proves MODE; an option of the command
+# line that the kernel ignores would leave every test to prove another mode.
+vm_sign() {
+	case $MODE in
+	npt)		echo '@@ param kvm_amd.npt=Y' ;;
+	shadow)		echo '@@ param kvm_amd.npt=N' ;;
+	ept)		echo '@@ param kvm_intel.ept=Y' ;;
+	ept-shadow)	echo '@@ param kvm_intel.ept=N' ;;
+	vhe)		echo ': VHE mode initialized' ;;
+	nvhe)		echo ': Hyp nVHE mode initialized' ;;
+	protected)	echo ': Protected * mode initialized' ;;
+	nested)		echo ': VHE+NV2 mode initialized' ;;
 	esac
 }
 
@@ -45,7 +62,7 @@ vm_init() {
 	trap 'vm_end' EXIT
 	trap 'exit 130' INT TERM
 	[ -n "$PREBUILT" ] || "$TOP/scripts/kernel.sh" >&2
-	[ -f "$KOUT/$IMAGE" ] || die "no kernel at $KOUT/$IMAGE"
+	[ -f "$VM_KOUT/$IMAGE" ] || die "no kernel at $VM_KOUT/$IMAGE"
 }
 
 vm_end() {
@@ -68,13 +85,16 @@ vm_initrd() {
 
 # vm_qemu: the command, in the array VM_CMD.
 vm_qemu() {
-	local qemu=qemu-system-$ARCH append=$VM_CMDLINE
+	local qemu package append=$VM_CMDLINE
 
-	[ "$ARCH" = x86_64 ] || qemu=qemu-system-aarch64
-	need "$qemu" "${qemu/%x86_64/x86}"
+	case $ARCH in
+	x86_64)	qemu='qemu-system-x86_64' package='qemu-system-x86' ;;
+	arm64)	qemu='qemu-system-aarch64' package='qemu-system-arm' ;;
+	esac
+	need "$qemu" "$package"
 	append+=" $VM_KUNIT $(vm_mode)"
-	VM_CMD=("$qemu" -accel tcg,thread=multi -smp 2 -m 2G -nodefaults
-		-display none -no-reboot -kernel "$KOUT/$IMAGE"
+	VM_CMD=("$qemu" -accel 'tcg,thread=multi' -smp 2 -m 2G -nodefaults
+		-display none -no-reboot -kernel "$VM_KOUT/$IMAGE"
 		-initrd "$VM_DIR/initrd" -serial stdio)
 	if [ "$ARCH" = x86_64 ]; then
 		VM_CMD+=(-cpu max -append "console=ttyS0 $append")
@@ -102,18 +122,17 @@ vm_prepare() {
 vm_run() {
 	local log=$1 line part='' rc fd
 
-	VM_NOW='' VM_WHY='' VM_DONE=0
+	VM_NOW='' VM_WHY='' VM_DONE=0 VM_SEEN=0 VM_SIGN=$(vm_sign)
 	vm_prepare
 	: >"$log"
 	exec {fd}< <(exec timeout -k 5 "$VM_LIMIT" "${VM_CMD[@]}" </dev/null 2>&1)
 	VM_PID=$!
 	VM_DEADLINE=$((SECONDS + VM_SILENCE))
-	while :; do
+	while [ $SECONDS -lt "$VM_DEADLINE" ]; do
 		rc=0
 		IFS= read -r -t 2 -u "$fd" line || rc=$?
 		if [ $rc -gt 128 ]; then
 			part+=$line
-			[ $SECONDS -lt "$VM_DEADLINE" ] || break
 			continue
 		fi
 		line=$part$line part=''
@@ -132,6 +151,9 @@ vm_run() {
 vm_watch() {
 	local at=${1##*@@ } word name limit
 
+	# shellcheck disable=SC2053  # a glob on purpose
+	[[ $1 != *$VM_SIGN* ]] || VM_SEEN=1
+	[ -n "$VM_NOW" ] || VM_DEADLINE=$((SECONDS + VM_SILENCE))
 	[[ $1 =~ ^(\[\ *[0-9.]+\]\ )?@@\ (begin|end|done) ]] || return 0
 	read -r word name limit _ <<<"$at"
 	case $word in
@@ -152,7 +174,11 @@ vm_verdict() {
 	kill -TERM "$VM_PID" 2>/dev/null || true
 	wait "$VM_PID" 2>/dev/null || rc=$?
 	VM_PID=''
-	[ $VM_DONE = 0 ] || return 0
+	if [ "$VM_DONE-$VM_SEEN" = 1-0 ]; then
+		VM_WHY="KVM did not come up in mode $MODE"
+		return 1
+	fi
+	[ "$VM_DONE" = 0 ] || return 0
 	[ $rc != 124 ] || VM_WHY="the guest took more than $VM_LIMIT s"
 	VM_WHY=${VM_WHY:-the guest died}
 	VM_WHY+=${VM_NOW:+ while $VM_NOW ran}
@@ -161,6 +187,7 @@ vm_verdict() {
 
 # vm_text LINE: what a command in the guest printed, in VM_TEXT; false for a
 # line of the kernel.
+# shellcheck disable=SC2034  # for the caller
 vm_text() {
 	[[ $1 =~ ^(\[\ *[0-9.]+\]\ )?\|\ ?(.*)$ ]] || return 1
 	VM_TEXT=${BASH_REMATCH[2]}

@@ -1,0 +1,169 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# The series against the unpatched base, for ARCH and MODE (all, without them):
+#
+# - each of the kernel's own KVM selftests does with the series what it did
+#   without (expect/base-<ARCH>-<MODE>; RECORD=1 makes that record anew);
+# - each selftest of the series fails on the base in the way that
+#   expect/fails-on-base says: one that passes there tests nothing.
+
+SELF=compare
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+WHERES=(x86_64/npt x86_64/shadow arm64/vhe arm64/nvhe arm64/nested)
+RECORD=${RECORD:-0}
+# A stock test that takes longer than this under emulation counts as slow.
+LIMIT=${LIMIT:-60}
+NR=0 FAILED=0
+
+# stock TREE ARCH: the selftests that TREE's Makefile builds for ARCH.
+stock() {
+	# shellcheck disable=SC2016  # for make
+	local mk='include Makefile.kvm
+list: ; @echo $(TEST_GEN_PROGS_$(ARCH))'
+
+	make -s -C "$1/tools/testing/selftests/kvm" -f - ARCH="${2/x86_64/x86}" \
+		OUTPUT="$WORK" list <<<"$mk" 2>/dev/null |
+		tr ' ' '\n' | grep -v '^$' | sort
+}
+
+# selftests BASE KERNEL_BASE ARCH MODE TESTS: TAP into $WORK/tap.
+selftests() {
+	local image
+
+	image=$(readlink -f "$BUILD/$([ "$2" = 0 ] || echo base-)$3")
+	env BASE="$1" ARCH="$3" MODE="$4" TESTS="$5" LIMIT="$LIMIT" VM_LIMIT=5400 \
+		KOUT="$BUILD/$([ "$1" = 0 ] || echo base-)$3" VM_KOUT="$image" \
+		"$TOP/scripts/selftests.sh" >"$WORK/tap" 2>"$WORK/err" || true
+}
+
+# results: "NAME pass|skip|fail|slow|hang" of the TAP; tests that had no turn
+# are left out.
+results() {
+	awk '
+	/^not ok .*# not finished/ {
+		if ($0 ~ "while " $4 " ran") print $4, "hang"
+		next
+	}
+	/^not ok .*# timeout/ { print $4, "slow"; next }
+	/^not ok/ { print $4, "fail"; next }
+	/^ok .*# SKIP/ { print $3, "skip"; next }
+	/^ok/ { print $3, "pass" }' "$WORK/tap"
+}
+
+# run_all BASE ARCH MODE FILE TEST...: also past a test that takes the guest
+# down.
+run_all() {
+	local base=$1 arch=$2 mode=$3 file=$4 left todo
+
+	shift 4
+	todo="$*"
+	: >"$file"
+	while [ -n "$todo" ]; do
+		selftests "$base" "$base" "$arch" "$mode" "$todo"
+		results >>"$file"
+		left=$(tr ' ' '\n' <<<"$todo" |
+			grep -vxFf <(cut -d' ' -f1 "$file") | paste -sd' ' || true)
+		if [ "$left" = "$todo" ]; then
+			tail -n 5 "$WORK/err" >&2
+			die "no test ran for $arch/$mode"
+		fi
+		todo=$left
+	done
+	sort -o "$file" "$file"
+}
+
+# check NAME STATUS [WHY]: a line of TAP.
+check() {
+	NR=$((NR + 1))
+	if [ "$2" = 0 ]; then
+		echo "ok $NR $1"
+	else
+		FAILED=$((FAILED + 1))
+		echo "not ok $NR $1"
+		echo "# ${*:3}"
+	fi
+}
+
+# record ARCH MODE FILE
+record() {
+	local tests
+
+	mapfile -t tests < <(stock "$BUILD/base-tree" "$1")
+	run_all 1 "$1" "$2" "$WORK/base" "${tests[@]}"
+	{
+		echo '# SPDX-License-Identifier: GPL-2.0-only'
+		echo "# The kernel's own KVM selftests on Linux $(base_get VERSION) without the series,"
+		echo "# in $1/$2: made by RECORD=1 make compare, slow means over $LIMIT s."
+		cat "$WORK/base"
+	} >"$3"
+	check "$1/$2 recorded" 0
+}
+
+# same ARCH MODE FILE: the series does what the record says.
+same() {
+	local tests name was is
+
+	mapfile -t tests < <(awk '!/^#/ && $2 ~ /pass|skip|fail/ { print $1 }' "$3")
+	run_all 0 "$1" "$2" "$WORK/series" "${tests[@]}"
+	while read -r name was; do
+		is=$(sed -n "s,^$name ,,p" "$WORK/series")
+		check "$1/$2 $name $was" "$([ "$was" = "$is" ] && echo 0 || echo 1)" \
+			"on the base: $was; with the series: $is"
+	done < <(grep -v '^#' "$3" | grep -E ' (pass|skip|fail)$')
+}
+
+# fails ARCH MODE: the series' tests on the base's kernel.
+fails() {
+	local where test pattern rc tests=()
+
+	while read -r where test pattern; do
+		if [ "$where" = "$1/$2" ] && [[ " ${tests[*]} " != *" $test "* ]]; then
+			tests+=("$test")
+		fi
+	done <"$TOP/expect/fails-on-base"
+	[ ${#tests[@]} -gt 0 ] || return 0
+	selftests 0 1 "$1" "$2" "${tests[*]}"
+	while read -r where test pattern; do
+		[ "$where" = "$1/$2" ] || continue
+		rc=0
+		section "$test" | grep -E -- "$pattern" >/dev/null || rc=1
+		check "$1/$2 $test on the base: $pattern" $rc \
+			"$(section "$test" | head -n 8 | paste -sd'|')"
+	done <"$TOP/expect/fails-on-base"
+}
+
+# section TEST: its failure and what goes with it, nothing if it passed.
+section() {
+	awk -v t="$1" '/^(not )?ok [0-9]/ { on = ($1 == "not" && $4 == t) } on' "$WORK/tap"
+}
+
+main() {
+	local where arch file
+
+	WORK=$(mktemp -d "${TMPDIR:-/tmp}/kvm-compare.XXXXXX")
+	trap 'rm -rf "$WORK"' EXIT
+	trap 'exit 130' INT TERM
+	[ -z "${ARCH:-}" ] || WHERES=("$ARCH/${MODE:?name the MODE too}")
+	unset ARCH MODE TESTS CMD TREE KOUT
+	for arch in $(printf '%s\n' "${WHERES[@]%/*}" | sort -u); do
+		[ "$RECORD" = 1 ] || BASE=0 ARCH=$arch "$TOP/scripts/kernel.sh" >&2
+		BASE=1 ARCH=$arch "$TOP/scripts/kernel.sh" >&2
+	done
+	echo 'TAP version 13'
+	for where in "${WHERES[@]}"; do
+		file=$TOP/expect/base-${where/\//-}
+		if [ "$RECORD" = 1 ]; then
+			record "${where%/*}" "${where#*/}" "$file"
+			continue
+		fi
+		[ ! -f "$file" ] || same "${where%/*}" "${where#*/}" "$file"
+		[ ! -f "$TOP/expect/fails-on-base" ] || fails "${where%/*}" "${where#*/}"
+	done
+	echo "1..$NR"
+	echo "# $((NR - FAILED)) as expected, $FAILED not"
+	[ $FAILED = 0 ]
+}
+
+main
