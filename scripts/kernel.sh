@@ -12,18 +12,33 @@ SELF=kernel
 LOG=$LOGS/kernel-$VARIANT.log
 REPEAT="make kernel ARCH=$ARCH"
 [ "$BASE" = 0 ] || REPEAT+=" BASE=$BASE"
+[ -z "$FLAVOR" ] || REPEAT+=" FLAVOR=$FLAVOR"
 
 fragments() {
 	local f line
 
-	cat "$TOP/configs/common.config" "$TOP/configs/$ARCH.config"
 	for f in series "series-$ARCH"; do
 		[ -f "$TOP/configs/$f.config" ] || continue
 		while read -r line; do
 			[[ ! $line =~ ^CONFIG_([A-Z0-9_]+)= ]] ||
 				! defined "${BASH_REMATCH[1]}" || echo "$line"
 		done <"$TOP/configs/$f.config"
-	done
+	done | cat "$TOP/configs/common.config" "$TOP/configs/$ARCH.config" - |
+		overlay
+}
+
+# overlay: the fragments on stdin with those of FLAVOR on top, whose lines
+# replace earlier ones for the same symbol.
+overlay() {
+	local lines='^(CONFIG_|# CONFIG_.* is not set)' symbol='CONFIG_[A-Za-z0-9_]+'
+
+	if [ -z "$FLAVOR" ]; then
+		grep -E "$lines"
+		return
+	fi
+	grep -E "$lines" |
+		grep -vwFf <(grep -E "$lines" "$TOP/configs/$FLAVOR.config" | grep -oE "$symbol")
+	grep -E "$lines" "$TOP/configs/$FLAVOR.config"
 }
 
 # defined SYMBOL: does the tree know it?  The base does not know the series'.
@@ -62,8 +77,7 @@ configure() {
 config_check() {
 	local lost
 
-	lost=$(fragments | grep -E '^(CONFIG_|# CONFIG_.* is not set)' |
-		grep -vxFf "$KOUT/.config" || true)
+	lost=$(fragments | grep -vxFf "$KOUT/.config" || true)
 	[ -z "$lost" ] || die "lines of configs/*.config that are not in" \
 		"$KOUT/.config (a dependency is missing): $(echo "$lost" | paste -sd' ')"
 }

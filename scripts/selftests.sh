@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Builds KVM selftests, runs them in one guest for ARCH in MODE, and prints TAP.
 # TESTS="NAME[,ARG]..." names them as the kernel does (x86/state_test); without
-# it, expect/tests says which.  LIMIT= is the time for each, in seconds.
+# it, expect/tests says which.  LIMIT= is the time for each, in seconds;
+# SLOWER=N multiplies the limits, for a kernel that checks more.
 
 SELF=selftests
 # shellcheck source=scripts/lib.sh
@@ -15,6 +16,7 @@ SELF=selftests
 TESTS=${TESTS:-}
 TABLE=$TOP/expect/tests
 DEFAULT_LIMIT=120
+SLOWER=${SLOWER:-1}
 
 # wanted: "LIMIT TEST ARG..." a line, for TESTS or from the table.
 wanted() {
@@ -84,7 +86,7 @@ plan() {
 	for line in "$@"; do
 		read -r limit test args <<<"$line"
 		# shellcheck disable=SC2086  # args are words
-		vm_plan "$(join "$test" $args)" "$limit" "/tests/$test" $args
+		vm_plan "$(join "$test" $args)" $((limit * SLOWER)) "/tests/$test" $args
 		[ ! -f "$VM_DIR/root/tests/$test" ] || continue
 		vm_add "$KOUT/selftests/$test" "tests/$test"
 		"$strip" "$VM_DIR/root/tests/$test"

@@ -5,6 +5,7 @@
 #
 # ARCH=x86_64|arm64   which kernel
 # BASE=1              the unpatched base, for comparisons
+# FLAVOR=debug|64k    with configs/<FLAVOR>.config on top
 # TREE=, KOUT=        a kernel source tree, and a finished build of it, of the
 #                     user's own; KOUT is taken as it is, never rebuilt
 
@@ -21,16 +22,20 @@ arm64)
 esac
 
 case $BASE in
-0)	VARIANT=$ARCH DEFAULT_TREE=$BUILD/tree ;;
-1)	VARIANT=base-$ARCH DEFAULT_TREE=$BUILD/base-tree ;;
+0)	VARIANT='' DEFAULT_TREE=$BUILD/tree ;;
+1)	VARIANT=base- DEFAULT_TREE=$BUILD/base-tree ;;
 *)	die "BASE=$BASE is unknown; use 0 or 1" ;;
 esac
+FLAVOR=${FLAVOR:-}
+[ -z "$FLAVOR" ] || [ -f "$TOP/configs/$FLAVOR.config" ] ||
+	die "FLAVOR=$FLAVOR is unknown"
+VARIANT+=$ARCH${FLAVOR:+-$FLAVOR}
 TREE=$(realpath -m "${TREE:-$DEFAULT_TREE}")
 
 # The output lies directly inside the source: then no path of this clone gets
 # into a compiler's command line, and every clone shares one ccache.
 PREBUILT=${KOUT:+1}
-KOUT=$(realpath -m "${KOUT:-$TREE/.out-$ARCH}")
+KOUT=$(realpath -m "${KOUT:-$TREE/.out-$ARCH${FLAVOR:+-$FLAVOR}}")
 LINK=$BUILD/$VARIANT
 
 export CCACHE_DIR=${CCACHE_DIR:-$CACHE/ccache}

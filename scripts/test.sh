@@ -6,89 +6,8 @@
 SELF='test'
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
-
-# CI ends after 90 minutes and must learn what failed before that.
-TEST_LIMIT=${TEST_LIMIT:-5100}
-PASSED=0 FAILED=0 SKIPPED=0
-STAGE_PID='' KERNELS=' '
-
-# stage NAME LIMIT COMMAND...: runs it into a log, tells, counts.
-stage() {
-	local name=$1 limit=$2 start=$SECONDS rc=0
-	local log=$LOGS/test-${1//[ \/]/-}.log
-
-	shift 2
-	[ "$limit" -le $((TEST_LIMIT - SECONDS)) ] || limit=$((TEST_LIMIT - SECONDS))
-	if [ "$limit" -le 0 ]; then
-		count "$name" 0 'no time is left' 0 1 0
-		return 1
-	fi
-	timeout -k 20 "$limit" "$@" >"$log" 2>&1 </dev/null &
-	STAGE_PID=$!
-	while kill -0 "$STAGE_PID" 2>/dev/null; do
-		sleep 1
-		[ $(((SECONDS - start) % 60)) != 59 ] ||
-			say "$name: $(mmss $((SECONDS - start))) so far;" \
-				"$(tail -n 1 "$log" | cut -c1-90)"
-	done
-	wait "$STAGE_PID" || rc=$?
-	STAGE_PID=''
-	judge "$name" "$rc" "$log" $((SECONDS - start)) "$limit"
-}
-
-# judge NAME STATUS LOG SECONDS LIMIT
-judge() {
-	local counts tap=0 p=0 f=0 s=0
-
-	counts=$("$TOP/scripts/ktap.sh" <"$3") || tap=$?
-	if [ $tap != 2 ] && [[ $counts =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped ]]; then
-		p=${BASH_REMATCH[1]} f=${BASH_REMATCH[2]} s=${BASH_REMATCH[3]}
-		[ "$2-$tap" = 0-0 ] || [ "$f" != 0 ] || f=1
-	elif [ "$2" = 0 ]; then
-		p=1 counts=''
-	else
-		f=1 counts=''
-	fi
-	[ "$2" != 124 ] || counts+="${counts:+, }stopped after $5 s"
-	count "$1" "$4" "$counts" "$p" "$f" "$s"
-	[ "$f" = 0 ] || {
-		grep -aE -A 6 '^ *not ok|error:' "$3" | head -n 40 | sed 's/^/    /'
-		say "the whole log of it: $3"
-		return 1
-	}
-}
-
-# count NAME SECONDS REMARK PASSED FAILED SKIPPED
-count() {
-	local word=ok
-
-	PASSED=$((PASSED + $4)) FAILED=$((FAILED + $5)) SKIPPED=$((SKIPPED + $6))
-	[ "$5" = 0 ] || word=FAILED
-	say "$(printf '%-28s %-7s %6s  %s' "$1" "$word" "$(mmss "$2")" "$3")"
-}
-
-# skip NAME WHY
-skip() {
-	SKIPPED=$((SKIPPED + 1))
-	say "$(printf '%-28s %-7s %6s  %s' "$1" skipped '' "$2")"
-}
-
-
-kernel() {
-	! ARCH=$1 stage "kernel $1" 1800 "$TOP/scripts/kernel.sh" || KERNELS+="$1 "
-}
-
-# guest NAME ARCH LIMIT COMMAND...: a stage that needs ARCH's kernel.
-guest() {
-	local name=$1 arch=$2 limit=$3
-
-	shift 3
-	if [[ $KERNELS == *" $arch "* ]]; then
-		stage "$name" "$limit" env ARCH="$arch" KOUT="$BUILD/$arch" "$@" || true
-	else
-		skip "$name" "there is no $arch kernel"
-	fi
-}
+# shellcheck source=scripts/stages.sh
+. "$TOP/scripts/stages.sh"
 
 # optional NAME LIMIT VERB: a stage of a script that may not be here.
 optional() {
@@ -105,23 +24,17 @@ guests() {
 	for arch in x86_64 arm64; do
 		guest "kunit $arch" "$arch" 300 "$TOP/scripts/kunit.sh"
 	done
-	for where in x86_64/npt x86_64/shadow arm64/vhe arm64/nvhe arm64/nested; do
+	for where in x86_64/npt x86_64/shadow x86_64/ept x86_64/ept-shadow \
+			arm64/vhe arm64/nvhe arm64/nested; do
 		guest "selftests $where" "${where%/*}" 1200 \
 			env MODE="${where#*/}" "$TOP/scripts/selftests.sh"
 	done
 }
 
-finish() {
-	[ -z "$STAGE_PID" ] || kill -TERM "$STAGE_PID" 2>/dev/null || true
-}
-
 main() {
 	local script
 
-	mkdir -p "$LOGS"
-	unset ARCH MODE TESTS CMD BASE TREE KOUT LIMIT
-	trap finish EXIT
-	trap 'die interrupted' INT TERM
+	stages_begin
 	if stage tree 600 "$TOP/scripts/tree.sh"; then
 		kernel x86_64
 		kernel arm64
@@ -136,9 +49,7 @@ main() {
 	else
 		skip docs 'sphinx-build is missing'
 	fi
-	say "took $(mmss $SECONDS)"
-	echo "$PASSED passed, $FAILED failed, $SKIPPED skipped"
-	[ "$FAILED" = 0 ]
+	stages_end
 }
 
 main

@@ -15,7 +15,8 @@ VM_SILENCE=${VM_SILENCE:-90}
 # One guest, all in all.
 VM_LIMIT=${VM_LIMIT:-1800}
 VM_CMDLINE='panic=-1 oops=panic printk.devkmsg=on loglevel=7 mitigations=off'
-VM_CMDLINE+=' rcupdate.rcu_cpu_stall_timeout=60 hugepages=64'
+VM_CMDLINE+=' rcupdate.rcu_cpu_stall_timeout=60'
+VM_CMDLINE+=' hugepagesz=2M hugepages=64'
 VM_KUNIT='kunit.enable=0'
 # The kernel comes from here; selftests of one build may run on another's.
 VM_KOUT=${VM_KOUT:-$KOUT}

@@ -1,0 +1,27 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# The selftests with KASAN, lockdep, UBSAN and more in the kernel.
+
+SELF=test-debug
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/stages.sh
+. "$TOP/scripts/stages.sh"
+
+main() {
+	local arch where
+
+	stages_begin
+	export FLAVOR=debug SLOWER=5 VM_SILENCE=300
+	for arch in x86_64 arm64; do
+		kernel $arch
+		guest "kunit $arch" $arch 900 "$TOP/scripts/kunit.sh"
+	done
+	for where in x86_64/npt x86_64/shadow arm64/vhe arm64/nested; do
+		guest "selftests $where" "${where%/*}" 3000 \
+			env MODE="${where#*/}" "$TOP/scripts/selftests.sh"
+	done
+	stages_end
+}
+
+main
