@@ -110,7 +110,8 @@ static const char *fill_page(struct restore *restore, size_t offset)
 	struct vm *vm = &restore->vm;
 	const char *wrong;
 
-	usleep(restore->options.latency_us);
+	if (restore->options.latency_us)
+		usleep(restore->options.latency_us);
 	wrong = snapshot_read(&restore->snapshot, offset, vm->window + offset, vm->page);
 	if (wrong)
 		return wrong;
@@ -482,8 +483,8 @@ static void print_statistics(const struct restore *restore, uint64_t ns)
 	printf("restored  %zu of %zu pages in %.2f s, on %u vCPU%s\n",
 	       restore->nr_present, total, ns / 1e9, restore->options.vcpus,
 	       restore->options.vcpus > 1 ? "s" : "");
-	times = malloc(faults * sizeof(*times));
-	if (!faults || !times)
+	times = faults ? malloc(faults * sizeof(*times)) : NULL;
+	if (!times)
 		return;
 
 	for (i = 0; i < restore->options.vcpus; i++) {
