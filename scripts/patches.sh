@@ -167,8 +167,8 @@ patch_commit() {
 	if [ -n "$date" ]; then
 		export GIT_COMMITTER_NAME=$GIT_AUTHOR_NAME
 		export GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
-		export GIT_AUTHOR_DATE="$date +0000"
-		export GIT_COMMITTER_DATE="$date +0000"
+		export GIT_AUTHOR_DATE="@$date +0000"
+		export GIT_COMMITTER_DATE="@$date +0000"
 	fi
 	g commit-tree "$tree" -p "$parent" -F "$SERIES_TMP/text"
 }

@@ -132,6 +132,9 @@ commit_base() {
 	[ -z "$name" ] || "${git[@]}" config user.name "$name"
 	[ -z "$email" ] || "${git[@]}" config user.email "$email"
 	"${git[@]}" config gc.auto 0
+	# Debian's packaging hides all of the top folder from git.
+	[ ! -f "$NEW/.gitignore" ] ||
+		sed -i -e '/^\/\*$/d' -e '/^!\/debian\/$/d' "$NEW/.gitignore"
 	exclude >"$NEW/.git/info/exclude"
 	tracked "$NEW" | "${git[@]}" add -f --pathspec-from-file=-
 	# Files at the top that the kernel's own .gitignore asks for.
@@ -142,7 +145,7 @@ commit_base() {
 	export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL
 	export GIT_COMMITTER_NAME=$GIT_AUTHOR_NAME
 	export GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
-	GIT_AUTHOR_DATE="$EPOCH +0000" GIT_COMMITTER_DATE="$EPOCH +0000" \
+	GIT_AUTHOR_DATE="@$EPOCH +0000" GIT_COMMITTER_DATE="@$EPOCH +0000" \
 		"${git[@]}" commit -q --no-verify --no-gpg-sign \
 		-m "Linux $VERSION"
 	"${git[@]}" update-ref refs/kmf/base HEAD
