@@ -19,6 +19,8 @@ cleanup() {
 	[ -z "$SERIES_TMP" ] || rm -rf "$SERIES_TMP"
 }
 
+plain_env() { unset GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE; }
+
 is_git() {
 	[ "$(git -C "$KDIR" rev-parse --show-toplevel 2>/dev/null)" = "$KDIR" ]
 }
@@ -38,12 +40,13 @@ check_git() {
 		    "set user.name and user.email"
 }
 
-# scratch: a bare repository whose index has the files that matter, as they
-# are in KDIR. Sets GIT_DIR and GIT_INDEX_FILE.
+# scratch: a repository whose index has the files that matter, as they
+# are in KDIR. Sets what git reads from the environment.
 scratch() {
 	local file mode
 	export GIT_DIR=$SERIES_TMP/git GIT_INDEX_FILE=$SERIES_TMP/index
-	g init -q --bare "$GIT_DIR"
+	export GIT_WORK_TREE=$SERIES_TMP
+	g init -q
 	{ series_changes; series_adds; } | sort -u | while IFS= read -r file; do
 		[ -f "$KDIR/$file" ] || continue
 		mode=100644
@@ -97,7 +100,7 @@ try() {
 # Commits, in the user's name; the checkout is one step of git's.
 put_git() {
 	local head tip
-	unset GIT_DIR
+	plain_env
 	export GIT_INDEX_FILE=$SERIES_TMP/index.git
 	head=$(g -C "$KDIR" rev-parse HEAD)
 	tip=$(
@@ -166,8 +169,8 @@ main() {
 	fi
 	[ "$HAS" = 0 ] || die "KDIR=$KDIR has the first $HAS of $count patches," \
 		"up to $(series_patches | sed -n "${HAS}p"); $UNTOUCHED"
-	if (unset GIT_DIR GIT_INDEX_FILE; is_git); then
-		(unset GIT_DIR GIT_INDEX_FILE; check_git)
+	if (plain_env; is_git); then
+		(plain_env; check_git)
 		kind=commits
 	fi
 	try || die "the series does not fit Linux $version; $UNTOUCHED"

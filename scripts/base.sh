@@ -64,12 +64,13 @@ fits() {
 	mapfile -t files < <(series_changes)
 	unpack "$1" "$dir/src" "${files[@]}" || return 1
 	export GIT_DIR=$dir/git GIT_INDEX_FILE=$dir/index SERIES_TMP=$dir
-	git init -q --bare "$GIT_DIR"
+	export GIT_WORK_TREE=$dir/src
+	git init -q
 	(cd "$dir/src" && find . -type f -printf '%P\0' |
-		GIT_WORK_TREE=. g update-index --add -z --stdin) || return 1
+		g update-index --add -z --stdin) || return 1
 	series_apply "$(echo base | git -c user.name=base -c user.email=base \
 		commit-tree "$(g write-tree)")" 0 >/dev/null || return 1
-	unset GIT_DIR GIT_INDEX_FILE
+	unset GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 }
 
 # unpack TARBALL DIR FILE...: those of the files that it has.

@@ -101,6 +101,10 @@ stage() {
 	slug=$(t log -1 --format=%f "$commit")
 	printf -v patch '%04d-%s.patch' "$2" "${slug:0:52}"
 	mail "$commit" >"$STAGE/patches/$patch"
+	grep -q '^diff --git ' "$STAGE/patches/$patch" ||
+		die "$(name "$commit") only adds files; it has to enter them" \
+		    "somewhere too (MAINTAINERS, a Makefile): quilt takes no" \
+		    "patch without a diff"
 	echo "$patch" >>"$STAGE/patches/series"
 	for file in "${FILES[@]}"; do
 		echo "# adds $file" >>"$STAGE/patches/series"
