@@ -10,7 +10,7 @@ SERIES_TMP=${SERIES_TMP:-}
 # Tracked by git in build/tree: what the series and its checks look at. Few
 # enough that git answers at once, and folders, so that a patch may grow.
 # shellcheck disable=SC2034  # for the scripts that source this file
-TRACK=(arch/x86/kvm arch/x86/include arch/arm64/kvm arch/arm64/include
+TRACK=(tools/Makefile arch/x86/kvm arch/x86/include arch/arm64/kvm arch/arm64/include
        include virt Documentation/virt/kvm tools/testing/selftests/kvm
        MAINTAINERS)
 
