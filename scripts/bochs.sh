@@ -77,7 +77,7 @@ vm_bochs() {
 	local append
 
 	need bochs bochs
-	append="console=ttyS0,115200 $VM_CMDLINE $VM_KUNIT $(vm_mode)"
+	append="console=ttyS0,115200 $VM_CMDLINE $VM_KUNIT $(vm_mode) ${APPEND:-}"
 	# Posted interrupts want a descriptor more aligned than hardware does.
 	append+=" kvm_intel.enable_apicv=0 tsc_early_khz=$((BOCHS_IPS / 1000))"
 	bochs_iso "$append"

@@ -18,16 +18,20 @@ TABLE=$TOP/expect/tests
 DEFAULT_LIMIT=120
 SLOWER=${SLOWER:-1}
 
-# wanted: "LIMIT TEST ARG..." a line, for TESTS or from the table.
+# wanted: "LIMIT [@1] TEST ARG..." a line, for TESTS or from the table.
 wanted() {
-	local test
+	local test limit rest
 
 	if [ -z "$TESTS" ]; then
 		table "$ARCH/$MODE"
 		return
 	fi
 	for test in $TESTS; do
-		echo "${LIMIT:-$(limit_of "${test%%,*}")} ${test//,/ }"
+		read -r limit rest <<<"$(entry "${test%%,*}")"
+		[ "$test" = "${test%%,*}" ] || {
+			[[ $rest == @1* ]] && rest="@1 ${test//,/ }" || rest=${test//,/ }
+		}
+		echo "$limit $rest"
 	done
 }
 
@@ -45,16 +49,17 @@ table() {
 	done <"$TABLE"
 }
 
-limit_of() {
-	local limit where test
+# entry TEST: how the table runs it, wherever that is.
+entry() {
+	local limit test
 
-	while read -r limit where test _; do
-		if [[ $limit =~ ^[0-9]+$ && $test = "$1" ]]; then
-			echo "$limit"
+	while read -r limit _ test; do
+		if [[ $limit =~ ^[0-9]+$ && "${test#@1 } " == "$1 "* ]]; then
+			echo "${LIMIT:-$limit} $test"
 			return
 		fi
 	done <"$TABLE"
-	echo "$DEFAULT_LIMIT"
+	echo "${LIMIT:-$DEFAULT_LIMIT} $1"
 }
 
 # build NAME...: into the kernel's own output, so that the compiler cache works
@@ -81,19 +86,38 @@ build() {
 
 # plan LINE...: what the guest runs, and the programs that it needs for that.
 plan() {
-	local line limit test args strip=${CROSS}strip
+	local line limit words test strip=${CROSS}strip
 
+	rm -rf "$VM_DIR/root/plan" "$VM_DIR/root/tests"
 	for line in "$@"; do
-		read -r limit test args <<<"$line"
-		# shellcheck disable=SC2086  # args are words
-		vm_plan "$(join "$test" $args)" $((limit * SLOWER)) "/tests/$test" $args
+		read -r limit words <<<"${line/ @1 / }"
+		test=${words%% *}
+		vm_plan "${words// /,}" $((limit * SLOWER)) "/tests/$words"
 		[ ! -f "$VM_DIR/root/tests/$test" ] || continue
 		vm_add "$KOUT/selftests/$test" "tests/$test"
 		"$strip" "$VM_DIR/root/tests/$test"
 	done
 }
 
-join() { local IFS=,; echo "$*"; }
+# guest CPUS LINE...: runs them in a guest.
+guest() {
+	local log=$LOG rc=0 first=$NR
+
+	SMP=$1
+	shift
+	[ $# -gt 0 ] || return 0
+	[ "$SMP" != 1 ] || log=${LOG/%.console/-1cpu.console}
+	plan "$@"
+	vm_run "$log" || rc=1
+	[ $rc = 0 ] || warn "$VM_WHY"
+	not_run "$log" "${@:NR - first + 1}"
+	WHERE=$ARCH/$MODE "$TOP/scripts/splat.sh" "$log" >"$VM_DIR/splats" || {
+		rc=1
+		sed 's/^/# /' "$VM_DIR/splats"
+		echo "# the kernel complained; the console is in $log"
+	}
+	return $rc
+}
 
 # Called by vm_run() for each line of the console.
 on_line() {
@@ -138,42 +162,39 @@ failed_test() {
 	echo "# repeat with: make selftests ARCH=$ARCH MODE=$MODE TESTS=$1"
 }
 
-# The guest ended early: the test that ran then failed, and so did the rest.
+# not_run LOG LINE...: the guest ended early: the test that ran then failed,
+# and so did the rest.
 not_run() {
-	local line name
+	local line name log=$1
 
-	[ $NR -lt $# ] || return 0
-	shift $NR
+	shift
+	[ $# -gt 0 ] || return 0
 	for line in "$@"; do
 		NR=$((NR + 1)) FAILED=$((FAILED + 1))
-		name=${line#* }
+		name=${line/ @1 / } name=${name#* }
 		echo "not ok $NR ${name// /,} # not finished: $VM_WHY"
 	done
 	echo '# the end of the console:'
-	tail -n 30 "$LOG" | sed 's/^/# /'
+	tail -n 30 "$log" | sed 's/^/# /'
 }
 
 main() {
-	local lines names rc=0
+	local lines names line many=() one=() rc=0
 
 	vm_init
 	LOG=$LOGS/selftests-$VARIANT-$MODE.console
 	NR=0 FAILED=0 SKIPPED=0
 	mapfile -t lines < <(wanted)
 	[ ${#lines[@]} -gt 0 ] || die "no tests for $ARCH/$MODE"
-	mapfile -t names < <(printf '%s\n' "${lines[@]}" | awk '{ print $2 }' | sort -u)
+	for line in "${lines[@]}"; do
+		if [[ $line == *' @1 '* ]]; then one+=("$line"); else many+=("$line"); fi
+	done
+	mapfile -t names < <(printf '%s\n' "${lines[@]/ @1 / }" | awk '{ print $2 }' | sort -u)
 	build "${names[@]}"
-	plan "${lines[@]}"
 	echo 'TAP version 13'
 	echo "1..${#lines[@]}"
-	vm_run "$LOG" || rc=1
-	[ $rc = 0 ] || warn "$VM_WHY"
-	not_run "${lines[@]}"
-	WHERE=$ARCH/$MODE "$TOP/scripts/splat.sh" "$LOG" >"$VM_DIR/splats" || {
-		rc=1
-		sed 's/^/# /' "$VM_DIR/splats"
-		echo "# the kernel complained; the console is in $LOG"
-	}
+	guest 2 "${many[@]}" || rc=1
+	guest 1 "${one[@]}" || rc=1
 	[ $FAILED = 0 ] || rc=1
 	echo "# $ARCH/$MODE: $((NR - FAILED - SKIPPED)) passed, $FAILED failed, $SKIPPED skipped"
 	exit $rc

@@ -7,7 +7,8 @@
 #   vm_run LOG                      boots it; calls on_line() with each line of
 #                                   the console, which the caller defines
 #
-# Every guest is emulated in software, bounded in time, and without input.
+# APPEND= adds to the kernel's command line.  Every guest is emulated in
+# software, bounded in time, and without input.
 
 # The console may stay silent for this long: during boot and shutdown, and
 # beyond the limit of the command that is running.
@@ -93,8 +94,8 @@ vm_qemu() {
 	arm64)	qemu='qemu-system-aarch64' package='qemu-system-arm' ;;
 	esac
 	need "$qemu" "$package"
-	append+=" $VM_KUNIT $(vm_mode)"
-	VM_CMD=("$qemu" -accel 'tcg,thread=multi' -smp 2 -m 2G -nodefaults
+	append+=" $VM_KUNIT $(vm_mode) ${APPEND:-}"
+	VM_CMD=("$qemu" -accel 'tcg,thread=multi' -smp "${SMP:-2}" -m 2G -nodefaults
 		-display none -no-reboot -kernel "$VM_KOUT/$IMAGE"
 		-initrd "$VM_DIR/initrd" -serial stdio)
 	if [ "$ARCH" = x86_64 ]; then
