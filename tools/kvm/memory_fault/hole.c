@@ -27,6 +27,7 @@ struct answer {
 struct hole_case {
 	const char *name;
 	const uint8_t *code;
+	uint64_t flag;
 	/* What the page holds when it comes back */
 	void (*fill)(uint8_t *page);
 };
@@ -49,9 +50,9 @@ static void fill_code(uint8_t *page)
 }
 
 static const struct hole_case cases[] = {
-	{ "read", guest_read, fill_numbers },
-	{ "write", guest_write, fill_nothing },
-	{ "execute", guest_exec, fill_code },
+	{ "read", guest_read, KVM_MEMORY_EXIT_FLAG_READ, fill_numbers },
+	{ "write", guest_write, KVM_MEMORY_EXIT_FLAG_WRITE, fill_nothing },
+	{ "execute", guest_exec, KVM_MEMORY_EXIT_FLAG_EXEC, fill_code },
 };
 
 #define NR_CASES	ARRAY_SIZE(cases)
@@ -108,20 +109,22 @@ static void print_answer(const char *name, const struct answer *answer)
 	       answer->err ? strerrorname_np(answer->err) : "-",
 	       exit_reason_name(answer->reason, buf));
 	if (answer->reason == KVM_EXIT_MEMORY_FAULT)
-		printf("%#-12llx%#-8llx%#-6llx",
+		printf("%#-12llx%#-8llx%-6s",
 		       (unsigned long long)answer->gpa,
 		       (unsigned long long)answer->size,
-		       (unsigned long long)answer->flags);
+		       flags_name(answer->flags, buf));
 	else
 		printf("%-12s%-8s%-6s", "-", "-", "-");
 }
 
-static bool tells_where(const struct vm *vm, const struct answer *answer)
+static bool tells_where(const struct vm *vm, const struct hole_case *hole,
+			const struct answer *answer)
 {
 	return answer->ret == -1 && answer->err == EFAULT &&
 	       answer->reason == KVM_EXIT_MEMORY_FAULT &&
 	       answer->gpa == MEM_BASE + HOLE_PAGE * vm->page &&
-	       answer->size == vm->page;
+	       answer->size == vm->page &&
+	       answer->flags == (hole->flag & vm->access_flags);
 }
 
 struct verdict {
@@ -160,7 +163,7 @@ static void try_case(const struct hole_case *hole, struct verdict *verdict)
 		printf("finished, access %s\n",
 		       done == 1 ? "done once" : "not done exactly once");
 
-	verdict->told += tells_where(&vm, &answer);
+	verdict->told += tells_where(&vm, hole, &answer);
 	verdict->once += done == 1;
 	vcpu_destroy(&vcpu);
 	vm_destroy(&vm);

@@ -43,7 +43,7 @@ struct runner {
 	/* Statistics: how long each fault took, in ns */
 	uint32_t *times;
 	size_t nr_times;
-	size_t nr_filled;
+	size_t nr_reads, nr_writes, nr_fetches;
 };
 
 struct restore {
@@ -148,7 +148,6 @@ static const char *need_page(struct runner *runner, size_t offset, bool *filled)
 		if (!wrong) {
 			*filled = true;
 			restore->nr_present++;
-			runner->nr_filled++;
 		}
 		pthread_cond_broadcast(&restore->changed);
 	}
@@ -230,6 +229,10 @@ static bool handle_memory_fault(struct runner *runner, int err)
 	const char *wrong = NULL;
 	bool filled = false;
 
+	runner->nr_reads += !!(flags & KVM_MEMORY_EXIT_FLAG_READ);
+	runner->nr_writes += !!(flags & KVM_MEMORY_EXIT_FLAG_WRITE);
+	runner->nr_fetches += !!(flags & KVM_MEMORY_EXIT_FLAG_EXEC);
+
 	if (err == EHWPOISON)
 		/* The content is lost; to map it again does not bring it back. */
 		wrong = "the host's memory has failed";
@@ -251,9 +254,9 @@ static bool handle_memory_fault(struct runner *runner, int err)
 }
 
 /*
- * The run loop.  errno comes first: exit_reason and all that follows from it
- * mean something beside EFAULT and EHWPOISON only.  exit_reason comes next:
- * without KVM_EXIT_MEMORY_FAULT there is no address, and nothing to mend.
+ * The run loop.  If KVM_RUN fails, errno comes first: exit_reason is about the
+ * failure only if that is EFAULT or EHWPOISON.  exit_reason comes next: without
+ * KVM_EXIT_MEMORY_FAULT there is no address, and nothing to mend.
  */
 static void run_vcpu(struct runner *runner)
 {
@@ -268,8 +271,8 @@ static void run_vcpu(struct runner *runner)
 			go_on = handle_exit(runner);
 			continue;
 		}
-		start = now_ns();
 		err = errno;
+		start = now_ns();
 
 		switch (err) {
 		case EINTR:
@@ -475,11 +478,16 @@ static int compare_times(const void *a, const void *b)
 static void print_statistics(const struct restore *restore, uint64_t ns)
 {
 	size_t faults = 0, total = restore->vm.size / restore->vm.page, i, n = 0;
+	size_t reads = 0, writes = 0, fetches = 0;
 	uint32_t *times;
 	double sum = 0;
 
-	for (i = 0; i < restore->options.vcpus; i++)
+	for (i = 0; i < restore->options.vcpus; i++) {
 		faults += restore->runners[i].nr_times;
+		reads += restore->runners[i].nr_reads;
+		writes += restore->runners[i].nr_writes;
+		fetches += restore->runners[i].nr_fetches;
+	}
 	printf("restored  %zu of %zu pages in %.2f s, on %u vCPU%s\n",
 	       restore->nr_present, total, ns / 1e9, restore->options.vcpus,
 	       restore->options.vcpus > 1 ? "s" : "");
@@ -497,6 +505,9 @@ static void print_statistics(const struct restore *restore, uint64_t ns)
 	qsort(times, faults, sizeof(*times), compare_times);
 	printf("faults    %zu: %zu filled a page, %zu found it filled by another vCPU\n",
 	       faults, restore->nr_present, faults - restore->nr_present);
+	if (restore->vm.access_flags)
+		printf("accesses  %zu reads, %zu writes, %zu instruction fetches\n",
+		       reads, writes, fetches);
 	printf("a fault   %.1f us on average, p50 %.1f us, p99 %.1f us, at most %.1f us\n",
 	       sum / faults / 1e3, times[faults / 2] / 1e3,
 	       times[faults * 99 / 100] / 1e3, times[faults - 1] / 1e3);

@@ -28,6 +28,27 @@ static void open_kvm(struct vm *vm)
 		      version, KVM_API_VERSION);
 }
 
+/*
+ * Whether the guest reads, writes or executes is reported to VMMs that ask for
+ * it alone: those that were written before take a flag that is new for an error.
+ */
+static void ask_for_access_flags(struct vm *vm)
+{
+#ifdef KVM_CAP_MEMORY_FAULT_FLAGS
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_MEMORY_FAULT_FLAGS };
+	int flags = ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_MEMORY_FAULT_FLAGS);
+
+	if (flags <= 0)
+		return;
+	vm->access_flags = flags & ACCESS_FLAGS;
+	cap.args[0] = vm->access_flags;
+	if (ioctl(vm->fd, KVM_ENABLE_CAP, &cap))
+		fatal(STATUS_CANNOT, "KVM_CAP_MEMORY_FAULT_FLAGS: %s", strerror(errno));
+#else
+	(void)vm;
+#endif
+}
+
 void vm_create(struct vm *vm, size_t size)
 {
 	struct kvm_userspace_memory_region slot = {};
@@ -40,6 +61,7 @@ void vm_create(struct vm *vm, size_t size)
 	if (vm->fd < 0)
 		fatal(STATUS_CANNOT, "KVM_CREATE_VM: %s", strerror(errno));
 	arch_vm_init(vm);
+	ask_for_access_flags(vm);
 
 	vm->memfd = memfd_create("guest", MFD_CLOEXEC);
 	if (vm->memfd < 0 || ftruncate(vm->memfd, vm->size))
@@ -119,5 +141,27 @@ const char *exit_reason_name(uint32_t reason, char buf[static 24])
 		return "KVM_EXIT_MEMORY_FAULT";
 	}
 	snprintf(buf, 24, "exit reason %u", reason);
+	return buf;
+}
+
+const char *flags_name(uint64_t flags, char buf[static 24])
+{
+	static const struct {
+		uint64_t flag;
+		const char *name;
+	} names[] = {
+		{ KVM_MEMORY_EXIT_FLAG_READ, "READ" },
+		{ KVM_MEMORY_EXIT_FLAG_WRITE, "WRITE" },
+		{ KVM_MEMORY_EXIT_FLAG_EXEC, "EXEC" },
+		{ KVM_MEMORY_EXIT_FLAG_PRIVATE, "PRIVATE" },
+		{ 0, "0" },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		if (flags == names[i].flag)
+			return names[i].name;
+	}
+	snprintf(buf, 24, "%#llx", (unsigned long long)flags);
 	return buf;
 }

@@ -42,10 +42,22 @@ enum {
 	STATUS_CANNOT = 2,	/* bad usage, or nothing to run on */
 };
 
+#ifndef KVM_CAP_MEMORY_FAULT_FLAGS
+/* Headers that are older than the flags: no VM asks for them or sees them. */
+#define KVM_MEMORY_EXIT_FLAG_READ	0x1ULL
+#define KVM_MEMORY_EXIT_FLAG_WRITE	0x2ULL
+#define KVM_MEMORY_EXIT_FLAG_EXEC	0x4ULL
+#endif
+
+#define ACCESS_FLAGS	(KVM_MEMORY_EXIT_FLAG_READ |			\
+			 KVM_MEMORY_EXIT_FLAG_WRITE |			\
+			 KVM_MEMORY_EXIT_FLAG_EXEC)
+
 struct vm {
 	int kvm;
 	int fd;
 	int memfd;
+	uint64_t access_flags;	/* those of ACCESS_FLAGS that KVM will report */
 	size_t page;		/* of the host: what KVM maps, and what a fault is about */
 	size_t size;
 	/*
@@ -79,6 +91,7 @@ void vm_destroy(struct vm *vm);
 void vcpu_create(struct vm *vm, struct vcpu *vcpu, int id);
 void vcpu_destroy(struct vcpu *vcpu);
 const char *exit_reason_name(uint32_t reason, char buf[static 24]);
+const char *flags_name(uint64_t flags, char buf[static 24]);
 bool vm_tells_where(const struct vm *vm);
 
 static inline size_t page_align(const struct vm *vm, size_t size)
