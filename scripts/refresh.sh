@@ -9,6 +9,8 @@ SELF=refresh
 . "$TOP/scripts/patches.sh"
 
 TREE=$BUILD/tree
+# make lint has it write elsewhere, to see that nothing changes.
+TO=${REFRESH_TO:-$TOP}
 STAGE=
 # File of the series -> the commit that adds it.
 declare -A ADDED_BY=()
@@ -139,26 +141,26 @@ verify() {
 # put FILE: from the stage to its place, unless it is the same already.
 put() {
 	local file=$1
-	if cmp -s "$STAGE/$file" "$TOP/$file" &&
-	   [ "$(stat -c %A "$STAGE/$file")" = "$(stat -c %A "$TOP/$file")" ]; then
+	if cmp -s "$STAGE/$file" "$TO/$file" &&
+	   [ "$(stat -c %A "$STAGE/$file")" = "$(stat -c %A "$TO/$file")" ]; then
 		return
 	fi
-	mkdir -p "$TOP/$(dirname "$file")"
-	cp -p "$STAGE/$file" "$TOP/$file.kmf-new"
-	mv "$TOP/$file.kmf-new" "$TOP/$file"
+	mkdir -p "$TO/$(dirname "$file")"
+	cp -p "$STAGE/$file" "$TO/$file.kmf-new"
+	mv "$TO/$file.kmf-new" "$TO/$file"
 }
 
 # drop FILE: no longer in the series.
 drop() {
-	rm -f "$TOP/$1"
-	(cd "$TOP" && rmdir -p --ignore-fail-on-non-empty \
+	rm -f "$TO/$1"
+	(cd "$TO" && rmdir -p --ignore-fail-on-non-empty \
 		"$(dirname "$1")" 2>/dev/null) || true
 }
 
 install_stage() {
 	local file old
 	mapfile -t old < <(
-		{ series_adds; cd "$TOP" && ls -d patches/*.patch 2>/dev/null; } |
+		{ series_adds; cd "$TO" && ls -d patches/*.patch 2>/dev/null; } |
 			sort -u)
 	trap '' INT TERM HUP
 	for file in "${old[@]}"; do
@@ -167,6 +169,7 @@ install_stage() {
 	while IFS= read -r file; do
 		put "$file"
 	done < <(cd "$STAGE" && find . -type f -not -path './tmp/*' -printf '%P\n')
+	[ "$TO" = "$TOP" ] || return 0
 	t update-ref refs/kmf/tip HEAD
 	series_id >"$TREE/.git/kmf-series"
 }
@@ -180,7 +183,7 @@ main() {
 	check_tree
 	STAGE=$(mktemp -d "$BUILD/refresh.XXXXXX")
 	mkdir "$STAGE/patches"
-	: >"$STAGE/patches/series"
+	echo "# SPDX-License-Identifier: GPL-2.0-only" >"$STAGE/patches/series"
 	for commit in $(t rev-list --reverse refs/kmf/base..HEAD); do
 		number=$((number + 1))
 		stage "$commit" "$number"

@@ -184,11 +184,11 @@ put_series() {
 	series_id >"$1/.git/kmf-series"
 }
 
-# refuse: the user's edits stand in the way of what.
+# refuse WHAT FORCE=1|"": the user's edits stand in the way.
 refuse() {
 	[ -n "${FORCE:-}" ] && return
-	die "$TREE has edits, and $1; 'make refresh' writes the edits to" \
-	    "patches/, FORCE=1 throws them away"
+	die "$TREE has edits, and $1; 'make refresh${2:+ $2}' writes the edits to" \
+	    "patches/, 'make $SELF FORCE=1' throws them away"
 }
 
 # untracked: does the series change a file that git does not know yet?
@@ -214,14 +214,14 @@ main() {
 		edited=1
 	fi
 	if [ "$(made_from base)" != "$id" ] || untracked; then
-		[ -z "$edited" ] || refuse "the base is another one"
+		[ -z "$edited" ] || refuse "the base is another one" ""
 		unpack_base
 		commit_base
 		echo "$id" >"$NEW/.git/kmf-base"
 		put_series "$NEW"
 		swap
 	elif [ "$(made_from series)" != "$(series_id)" ]; then
-		[ -z "$edited" ] || refuse "patches/ has changed too"
+		[ -z "$edited" ] || refuse "patches/ has changed too" FORCE=1
 		put_series "$TREE"
 	elif [ -n "$edited" ] && [ -n "${FORCE:-}" ]; then
 		put_series "$TREE"
