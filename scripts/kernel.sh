@@ -103,7 +103,7 @@ objects() { grep -cE '^  (CC|AS|HOSTCC|LD) ' "$LOG" || true; }
 compile() {
 	local start=$SECONDS pid rc=0
 
-	kmake -j"$JOBS" "$VMLINUX_GOAL" >>"$LOG" 2>&1 </dev/null &
+	(KMAKE_EXEC='exec'; kmake -j"$JOBS" "$VMLINUX_GOAL") >>"$LOG" 2>&1 </dev/null &
 	pid=$!
 	progress "$pid" "$start" &
 	trap 'kill -TERM '"$pid $!"' 2>/dev/null; die interrupted' INT TERM
@@ -128,6 +128,7 @@ main() {
 	mkdir -p "$LOGS"
 	tree_get
 	space "$KOUT" 1500
+	build_lock
 	configure
 	compile
 	link

@@ -67,6 +67,7 @@ entry() {
 build() {
 	local out=$KOUT/selftests log=$LOGS/selftests-$VARIANT.log
 
+	build_lock
 	mkdir -p "$out/tools" "$BUILD/selftests"
 	[ -n "$PREBUILT" ] || ln -sfnr "$out" "$BUILD/selftests/$VARIANT"
 	{
@@ -82,6 +83,7 @@ build() {
 		tail -n 25 "$log" >&2
 		die "the selftests failed to build; the whole log is $log"
 	}
+	exec 9>&-
 }
 
 # plan LINE...: what the guest runs, and the programs that it needs for that.

@@ -43,9 +43,10 @@ export CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-4G}
 CC=${CROSS}gcc
 ! command -v ccache >/dev/null 2>&1 || CC="ccache $CC"
 
-# kmake ARG...: the kernel's make, without what our own make hands down.
+# kmake ARG...: the kernel's make, without what our own make hands down.  With
+# KMAKE_EXEC=exec in place of the shell, so that a signal reaches it.
 kmake() {
-	env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL -u V -u CMD \
+	${KMAKE_EXEC:-} env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL -u V -u CMD \
 		-u BUILD \
 		make -C "$TREE" O="$KOUT" ARCH="$KARCH" CROSS_COMPILE="$CROSS" \
 		CC="$CC" KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=kvm \
@@ -77,6 +78,16 @@ base_tree_get() {
 		tar -xm -C "$TREE" -f -
 	git -C "$from" archive refs/kmf/base | tar -xm -C "$TREE" -f -
 	echo "$id" >"$TREE/.base-id"
+}
+
+# build_lock: one build at a time in KOUT; the lock ends with this process.
+build_lock() {
+	mkdir -p "$KOUT"
+	exec 9>"$KOUT/.lock"
+	flock -n 9 || {
+		say "another build is at work in $KOUT; waiting for it" >&2
+		flock 9
+	}
 }
 
 # tools_get: the compiler for ARCH.
