@@ -12,7 +12,7 @@ SERIES_TMP=${SERIES_TMP:-}
 # shellcheck disable=SC2034  # for the scripts that source this file
 TRACK=(tools/Makefile arch/x86/kvm arch/x86/include arch/arm64/kvm arch/arm64/include
        include virt Documentation/virt/kvm tools/testing/selftests/kvm
-       MAINTAINERS)
+       LICENSES MAINTAINERS)
 
 # Settings of the user that would change what is applied or written.
 g() {

@@ -171,7 +171,6 @@ swap() {
 # tree change only when all of it has applied.
 put_series() {
 	local tip git=(g -C "$1")
-	SERIES_TMP=$(mktemp -d)
 	tip=$(
 		GIT_DIR=$1/.git GIT_INDEX_FILE=$SERIES_TMP/index
 		export GIT_DIR GIT_INDEX_FILE
@@ -191,20 +190,38 @@ refuse() {
 	    "patches/, 'make $SELF FORCE=1' throws them away"
 }
 
-# untracked: does the series change a file that git does not know yet?
+# untracked: the paths that git should know, has not in the base commit, and
+# nobody has changed therefore.
 untracked() {
-	local path
-	while IFS= read -r path; do
-		[ -n "$(g -C "$TREE" ls-tree --name-only refs/kmf/base \
-			-- "$path")" ] || [ ! -e "$TREE/$path" ] || return 0
-	done < <(series_changes)
-	return 1
+	tracked "$TREE" | sort >"$SERIES_TMP/want"
+	{
+		g -C "$TREE" ls-tree -r --name-only refs/kmf/base
+		g -C "$TREE" ls-tree -r -d --name-only refs/kmf/base
+	} | sort >"$SERIES_TMP/have"
+	comm -23 "$SERIES_TMP/want" "$SERIES_TMP/have"
+}
+
+# track: those too, as if they had been there from the beginning.
+track() {
+	local base
+	base=$(
+		GIT_DIR=$TREE/.git GIT_WORK_TREE=$TREE
+		GIT_INDEX_FILE=$SERIES_TMP/index
+		export GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
+		g read-tree refs/kmf/base
+		untracked | g -C "$TREE" add -f --pathspec-from-file=-
+		g cat-file commit refs/kmf/base |
+			sed "1s/.*/tree $(g write-tree)/" |
+			g hash-object -t commit -w --stdin
+	) || die "cannot track more files"
+	g -C "$TREE" update-ref refs/kmf/base "$base"
 }
 
 main() {
 	local id edited='' count
 	need git git
 	series_check || die "patches/series and the files disagree"
+	SERIES_TMP=$(mktemp -d)
 	mkdir -p "$BUILD"
 	exec 8>"$BUILD/tree.lock"
 	flock 8
@@ -213,13 +230,17 @@ main() {
 	if [ -d "$TREE/.git" ] && tree_edited; then
 		edited=1
 	fi
-	if [ "$(made_from base)" != "$id" ] || untracked; then
+	if [ "$(made_from base)" != "$id" ]; then
 		[ -z "$edited" ] || refuse "the base is another one" ""
 		unpack_base
 		commit_base
 		echo "$id" >"$NEW/.git/kmf-base"
 		put_series "$NEW"
 		swap
+	elif [ -n "$(untracked)" ]; then
+		[ -z "$edited" ] || refuse "patches/ changes more files" FORCE=1
+		track
+		put_series "$TREE"
 	elif [ "$(made_from series)" != "$(series_id)" ]; then
 		[ -z "$edited" ] || refuse "patches/ has changed too" FORCE=1
 		put_series "$TREE"
