@@ -183,5 +183,5 @@ main() {
 }
 
 trap cleanup EXIT
-trap 'die "interrupted; ${UNTOUCHED:-nothing is done}"' INT TERM HUP
+trap 'interrupted "${UNTOUCHED:-nothing is done}"' INT TERM HUP
 main

@@ -249,5 +249,5 @@ main() {
 }
 
 trap cleanup EXIT
-trap 'die "interrupted; nothing half done is left"' INT TERM HUP
+trap 'interrupted "nothing half done is left"' INT TERM HUP
 main

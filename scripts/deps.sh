@@ -184,5 +184,5 @@ main() {
 }
 
 trap apt_close EXIT
-trap 'die "interrupted; the next make deps goes on from here"' INT TERM HUP
+trap 'interrupted "the next make deps goes on from here"' INT TERM HUP
 main

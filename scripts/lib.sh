@@ -20,6 +20,10 @@ say()  { printf '%s: %s\n' "${SELF:-${0##*/}}" "$*"; }
 warn() { printf '%s: %s\n' "${SELF:-${0##*/}}" "$*" >&2; }
 die()  { warn "error: $*"; exit 1; }
 
+# For traps: they run with the redirections of what they interrupt.
+exec {STDERR}>&2
+interrupted() { die "interrupted; $*" 2>&"$STDERR"; }
+
 # need TOOL PACKAGE: fails with the command that gets the tool.
 need() {
 	command -v "$1" >/dev/null 2>&1 ||

@@ -111,7 +111,7 @@ shell() {
 	local scripts
 	mapfile -t scripts < <(cd "$TOP" && ours | while IFS= read -r file; do
 		case $file in
-		*.sh) echo "$file" ;;
+		*.sh | *.bash) echo "$file" ;;
 		*.*) ;;
 		*) ! head -n 1 "$file" | grep -q '^#!.*sh$' || echo "$file" ;;
 		esac
@@ -159,17 +159,25 @@ checkpatch() {
 			RS = ""; ORS = "\n\n"
 		}
 		{
+			# Advice that belongs to the message before it.
+			if (!/^(ERROR|WARNING|CHECK):/) {
+				if (!drop)
+					print
+				next
+			}
 			split($0, part, ":")
 			file = ""
+			drop = 0
 			if (match($0, /FILE: [^:]*/))
 				file = substr($0, RSTART + 6, RLENGTH - 6)
 			for (i = 1; i <= n; i++) {
 				split(allow[i], word)
 				if (part[2] == word[1] &&
 				    (word[2] == "*" || file ~ word[2]))
-					next
+					drop = 1
 			}
-			print
+			if (!drop)
+				print
 		}'
 }
 
@@ -268,5 +276,5 @@ main() {
 }
 
 trap cleanup EXIT
-trap 'die interrupted' INT TERM HUP
+trap 'interrupted "nothing has changed"' INT TERM HUP
 main

@@ -194,5 +194,5 @@ main() {
 }
 
 trap cleanup EXIT
-trap 'die "interrupted; patches/ is as it was"' INT TERM HUP
+trap 'interrupted "patches/ is as it was"' INT TERM HUP
 main

@@ -60,5 +60,5 @@ main() {
 }
 
 trap cleanup EXIT
-trap 'die "interrupted"' INT TERM HUP
+trap 'interrupted "$OUT is as it was"' INT TERM HUP
 main

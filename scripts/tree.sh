@@ -10,6 +10,7 @@ SELF=tree
 
 TREE=$BUILD/tree
 NEW=$BUILD/tree.new
+AS_IT_WAS="$TREE is as it was"
 # A constant time, so that equal content has equal hashes.
 EPOCH=1767225600
 NOBODY="kvm-memory-fault <kvm-memory-fault@localhost>"
@@ -163,7 +164,7 @@ swap() {
 		mv "$TREE" "$NEW.old"
 	fi
 	mv "$NEW" "$TREE"
-	trap interrupted INT TERM HUP
+	trap 'interrupted "$AS_IT_WAS"' INT TERM HUP
 	rm -rf "$NEW.old"
 }
 
@@ -255,8 +256,6 @@ main() {
 	say "$TREE: Linux $VERSION and $count patches"
 }
 
-interrupted() { die "interrupted; $TREE is as it was"; }
-
 trap cleanup EXIT
-trap interrupted INT TERM HUP
+trap 'interrupted "$AS_IT_WAS"' INT TERM HUP
 main
