@@ -12,8 +12,9 @@ SELF=deps
 QEMU_MIN=9
 PATH=$PATH:/usr/sbin:/sbin
 
-# package  command, or file when it starts with a slash
-NEEDS='
+# package  command, or file when it starts with a slash. DEPS_NEEDS is for the
+# tests of this script.
+NEEDS=${DEPS_NEEDS:-'
 build-essential       g++
 flex                  flex
 bison                 bison
@@ -51,13 +52,13 @@ bochs                 bochs-bin
 bochs-term            /usr/share/doc/bochs-term
 bochsbios             /usr/share/bochs/BIOS-bochs-latest
 vgabios               /usr/share/vgabios/vgabios.bin
-'
+'}
 
-# there COMMAND|FILE. ROOT is for the tests of this script.
+# there COMMAND|FILE
 there() {
 	case $1 in
 	qemu-system-*) qemu_new "$1" ;;
-	/*) [ -e "${ROOT:-}$1" ] ;;
+	/*) [ -e "$1" ] ;;
 	*) command -v "$1" >/dev/null 2>&1 ;;
 	esac
 }
