@@ -142,19 +142,26 @@ verdict() {
 	[ "$rc" != 2 ] || counts=''
 	NR=$((NR + 1))
 	case "$2-$rc" in
-	exit\ 0-[02])
-		echo "ok $NR $1 # ${counts:+$counts, }$time" ;;
+	exit\ 0-0)
+		if [[ $counts == '0 passed, 0 failed, '* ]]; then
+			skipped_test "$1" "$counts"
+		else
+			echo "ok $NR $1 # $counts, $time"
+		fi ;;
+	exit\ 0-2)
+		echo "ok $NR $1 # $time" ;;
 	exit\ 4-*)
-		echo "ok $NR $1 # SKIP $(skip_reason)"
-		SKIPPED=$((SKIPPED + 1)) ;;
+		skipped_test "$1" ;;
 	*)
 		echo "not ok $NR $1 # $2${counts:+, $counts}, $time"
 		failed_test "$1" ;;
 	esac
 }
 
-skip_reason() {
-	sed -n 's/.*SKIP[ :-]*//p' "$VM_DIR/out" | tail -n 1
+# skipped_test NAME [COUNTS]
+skipped_test() {
+	SKIPPED=$((SKIPPED + 1))
+	echo "ok $NR $1 # SKIP ${2:+$2: }$(sed -n 's/.*SKIP - //p' "$VM_DIR/out" | head -n 1)"
 }
 
 failed_test() {

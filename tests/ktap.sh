@@ -33,6 +33,8 @@ expect plan_at_end 0 '2 passed, 0 failed, 0 skipped' 'ok 1 a\nok 2 b\n1..2\n'
 expect gap 1 '2 passed, 0 failed, 0 skipped (result 3 where 2 was due)' \
 	'1..2\nok 1 a\nok 3 c\n'
 expect all_skipped 0 '0 passed, 0 failed, 1 skipped' '1..0 # SKIP no KVM\n'
+expect skip_inside_harness 0 '1 passed, 0 failed, 1 skipped' \
+	'1..2\n1..0 # SKIP - no cap\nok 1 a # SKIP unknown\nok 2 b\n'
 expect empty_plan 1 '0 passed, 0 failed, 1 skipped (an empty plan)' '1..0\n'
 expect bail_out 1 '1 passed, 0 failed, 0 skipped (bailed out)' \
 	'1..1\nok 1 a\nBail out! broken\n'

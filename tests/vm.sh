@@ -45,7 +45,7 @@ check() {
 }
 
 echo 'TAP version 13'
-VM_SILENCE=3 VM_LIMIT=60
+VM_SILENCE=3 VM_LIMIT=60 VM_TRIES=1
 guest "$UP; $BEGIN; echo '[ 1.1] | hello'; echo '@@ end sleeper exit 0 9'; echo '@@ done'"
 check whole_plan 0 '' 2
 RC=0 VM_WHY=$TEXT
@@ -62,7 +62,17 @@ guest "echo '@@ param kvm_amd.npt=N'; echo '@@ done'"
 check another_mode 1 'KVM did not come up in mode npt' 3
 guest "$UP; printf '@@ do'; sleep 2.5; echo ne"
 check line_in_two_pieces 0 '' 5
-VM_LIMIT=2
+VM_TRIES=3
+guest "[ -f $DIR/again ] || { touch $DIR/again; exit 1; }; $UP; $BEGIN; echo '@@ done'"
+check dies_at_boot_once 0 '' 3
+guest "echo try >>$DIR/tries; exit 1"
+check dies_at_boot_always 1 'the guest died' 3
+RC=0 VM_WHY=$(wc -l <"$DIR/tries")
+check no_more_tries 0 3 3
+guest "$UP; $BEGIN; echo try >>$DIR/tries; exit 1"
+RC=0 VM_WHY=$(wc -l <"$DIR/tries")
+check no_second_try_after_init 0 4 3
+VM_LIMIT=2 VM_TRIES=1
 guest "$UP; while :; do echo noise; sleep 0.1; done"
 check talks_forever_at_boot 1 'the guest took more than 2 s' 6
 echo "1..$N"
