@@ -6,6 +6,8 @@
 #   without (expect/base-<ARCH>-<MODE>; RECORD=1 makes that record anew);
 # - each selftest of the series fails on the base in the way that
 #   expect/fails-on-base says: one that passes there tests nothing.
+#
+# ONLY=fails or ONLY=same does one of the two.
 
 SELF=compare
 # shellcheck source=scripts/lib.sh
@@ -13,6 +15,7 @@ SELF=compare
 
 WHERES=(x86_64/npt x86_64/shadow arm64/vhe arm64/nvhe arm64/nested)
 RECORD=${RECORD:-0}
+ONLY=${ONLY:-}
 # A stock test that takes longer than this under emulation counts as slow.
 LIMIT=${LIMIT:-60}
 NR=0 FAILED=0
@@ -33,7 +36,7 @@ selftests() {
 	local image
 
 	image=$(readlink -f "$BUILD/$([ "$2" = 0 ] || echo base-)$3")
-	env BASE="$1" ARCH="$3" MODE="$4" TESTS="$5" LIMIT="$LIMIT" VM_LIMIT=5400 \
+	env BASE="$1" ARCH="$3" MODE="$4" TESTS="$5" LIMIT="$LIMIT" VM_LIMIT=5400 V=1 \
 		KOUT="$BUILD/$([ "$1" = 0 ] || echo base-)$3" VM_KOUT="$image" \
 		"$TOP/scripts/selftests.sh" >"$WORK/tap" 2>"$WORK/err" || true
 }
@@ -116,27 +119,36 @@ same() {
 
 # fails ARCH MODE: the series' tests on the base's kernel.
 fails() {
-	local where test pattern rc tests=()
+	local where test scenario message rc lines=() tests=()
 
-	while read -r where test pattern; do
-		if [ "$where" = "$1/$2" ] && [[ " ${tests[*]} " != *" $test "* ]]; then
-			tests+=("$test")
-		fi
+	while read -r where test scenario message; do
+		[[ ,$where, == *",$1/$2,"* ]] || continue
+		lines+=("$test $scenario $message")
+		[[ " ${tests[*]} " == *" $test "* ]] || tests+=("$test")
 	done <"$TOP/expect/fails-on-base"
 	[ ${#tests[@]} -gt 0 ] || return 0
 	selftests 0 1 "$1" "$2" "${tests[*]}"
-	while read -r where test pattern; do
-		[ "$where" = "$1/$2" ] || continue
+	while read -r test scenario message; do
 		rc=0
-		section "$test" | grep -E -- "$pattern" >/dev/null || rc=1
-		check "$1/$2 $test on the base: $pattern" $rc \
-			"$(section "$test" | head -n 8 | paste -sd'|')"
-	done <"$TOP/expect/fails-on-base"
+		scenario "$test" "$scenario" | grep -E -- "$message" >/dev/null || rc=1
+		check "$1/$2 fails on the base: $test $scenario" $rc \
+			"expected: $message; got:" \
+			"$(scenario "$test" "$scenario" | tail -n 6 | paste -sd'|')"
+	done < <(printf '%s\n' "${lines[@]}")
 }
 
-# section TEST: its failure and what goes with it, nothing if it passed.
-section() {
-	awk -v t="$1" '/^(not )?ok [0-9]/ { on = ($1 == "not" && $4 == t) } on' "$WORK/tap"
+# scenario TEST NAME: what TEST printed in the scenario, if that failed; with
+# "-" for the name, all that it printed, if it failed.
+scenario() {
+	awk -v test="$1" -v name="$2" '
+	/^(not )?ok [0-9]/ {
+		if ($1 == "not" && $4 == test) printf "%s", (name == "-") ? all : part
+		all = part = block = ""
+		next
+	}
+	{ all = all $0 "\n"; block = block $0 "\n" }
+	/^# #  RUN / { block = $0 "\n" }
+	/^# not ok / && $5 == name { part = block }' "$WORK/tap"
 }
 
 main() {
@@ -158,8 +170,9 @@ main() {
 			record "${where%/*}" "${where#*/}" "$file"
 			continue
 		fi
-		[ ! -f "$file" ] || same "${where%/*}" "${where#*/}" "$file"
-		[ ! -f "$TOP/expect/fails-on-base" ] || fails "${where%/*}" "${where#*/}"
+		[ "$ONLY" = same ] || fails "${where%/*}" "${where#*/}"
+		[ "$ONLY" = fails ] || [ ! -f "$file" ] ||
+			same "${where%/*}" "${where#*/}" "$file"
 	done
 	echo "1..$NR"
 	echo "# $((NR - FAILED)) as expected, $FAILED not"
