@@ -49,6 +49,7 @@ run_shell() {
 		die "no terminal here for a shell; give a command with CMD="
 	fi
 	[[ $MODE != ept* ]] || die "Bochs has no terminal here; give a command with CMD="
+	VM_CMDLINE=${VM_CMDLINE/loglevel=7/loglevel=4}
 	echo shell >"$VM_DIR/root/plan"
 	vm_prepare
 	say "a shell in $ARCH/$MODE; leave it with exit or Ctrl-A x"
