@@ -106,7 +106,7 @@ compile() {
 	(KMAKE_EXEC='exec'; kmake -j"$JOBS" "$VMLINUX_GOAL") >>"$LOG" 2>&1 </dev/null &
 	pid=$!
 	progress "$pid" "$start" 9>&- &
-	trap 'kill -TERM '"$pid $!"' 2>/dev/null; die interrupted' INT TERM
+	trap 'kill -TERM '"$pid $!"' 2>/dev/null; wait; die interrupted' INT TERM
 	wait "$pid" || rc=$?
 	kill "$!" 2>/dev/null || true
 	trap - INT TERM
