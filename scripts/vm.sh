@@ -21,6 +21,8 @@ VM_LIMIT=${VM_LIMIT:-1800}
 VM_CMDLINE='panic=-1 oops=panic printk.devkmsg=on loglevel=7 mitigations=off'
 VM_CMDLINE+=' rcupdate.rcu_cpu_stall_timeout=60'
 VM_CMDLINE+=' hugepagesz=2M hugepages=64'
+# KVM's instruction emulator is reached by a prefix in the tests' guests.
+VM_CMDLINE+=' kvm.force_emulation_prefix=1'
 VM_KUNIT='kunit.enable=0'
 # The kernel comes from here; selftests of one build may run on another's.
 VM_KOUT=${VM_KOUT:-$KOUT}

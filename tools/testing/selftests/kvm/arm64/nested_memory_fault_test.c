@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A guest access of L2's that fails is reported to userspace with L1's address
+ * if userspace can mend it, and is injected into L1 if L1 can, never both.
+ */
+#include <asm/ptrace.h>
+#include <asm/sysreg.h>
+#include <linux/bitfield.h>
+#include <linux/sizes.h>
+
+#include "kvm_test_harness.h"
+#include "kvm_util.h"
+#include "memory_fault.h"
+#include "nested.h"
+#include "processor.h"
+#include "test_util.h"
+
+/*
+ * L1's stage 2 has blocks of 1G.  The first is mapped to itself: the test, both
+ * stacks, the stage-1 tables, and the address of the ucall.  The one of L2_IPA
+ * is a table, below which page n of TABLES_GPA holds the level n + 2.
+ */
+#define L2_IPA		0xc0000000ul
+#define L2_NOWHERE_IPA	(L2_IPA + SZ_2M)
+#define L2_GVA		L2_IPA
+#define L2_NOWHERE_GVA	L2_NOWHERE_IPA
+
+#define DATA_GPA	0x60000000ul
+#define TABLES_GPA	0x70000000ul
+#define LEAF_GPA	(TABLES_GPA + SZ_4K)
+#define NOWHERE_GPA	0x7f000000ul
+
+#define DATA_SLOT	10
+#define TABLES_SLOT	11
+
+#define S2_TABLE	(PTE_VALID | BIT(1))
+#define S2_LEAF		(PTE_VALID | (0xful << 2) | (3ul << 6) | PTE_SHARED | PTE_AF)
+#define S2_PAGE		(S2_LEAF | BIT(1))
+
+#define VTCR_T0SZ(x)	((u64)(x))
+#define VTCR_SL0(x)	((u64)(x) << 6)
+#define VTCR_BASE	(BIT(31) | (2ul << 16) | (3ul << 12) | BIT(10) | BIT(8))
+#define VTCR_39_BITS	(VTCR_BASE | VTCR_T0SZ(64 - 39) | VTCR_SL0(1))
+
+#define MAGIC		0x600df00dul
+#define INSN_RET	0xd65f03c0
+
+static u64 vtcr, vttbr;
+static u64 l2_value;
+static u64 par;
+
+static void l2_read(void)
+{
+	l2_value = READ_ONCE(*(u64 *)L2_GVA);
+	l2_exit_to_l1();
+}
+
+static void l2_increment(void)
+{
+	u64 *p = (u64 *)L2_GVA;
+
+	WRITE_ONCE(*p, READ_ONCE(*p) + 1);
+	l2_exit_to_l1();
+}
+
+static void l2_execute(void)
+{
+	((void (*)(void))L2_GVA)();
+	l2_exit_to_l1();
+}
+
+static void l2_read_nowhere(void)
+{
+	l2_value = READ_ONCE(*(u64 *)L2_NOWHERE_GVA);
+	l2_exit_to_l1();
+}
+
+static void l1_run(void (*l2_code)(void))
+{
+	l2_init(HCR_EL2_VM, vtcr, vttbr);
+	l2_run(l2_code);
+	GUEST_DONE();
+}
+
+#define at(op, gva)							\
+do {									\
+	asm volatile("at " #op ", %0\n\tisb" : : "r" (gva) : "memory");	\
+	par = read_sysreg(par_el1);					\
+} while (0)
+
+static void l1_at_s12(u64 gva)
+{
+	l2_init(HCR_EL2_VM, vtcr, vttbr);
+	at(s12e1r, gva);
+	GUEST_DONE();
+}
+
+/* With stage 1 in the way, it is the walk of that which fails. */
+static void l1_at_s12_without_stage1(u64 gva)
+{
+	l2_init(HCR_EL2_VM, vtcr, vttbr);
+	write_sysreg_s(read_sysreg_s(SYS_SCTLR_EL12) & ~SCTLR_ELx_M, SYS_SCTLR_EL12);
+	isb();
+	at(s12e1r, gva);
+	GUEST_DONE();
+}
+
+static void l1_at_s1(u64 gva)
+{
+	l2_init(HCR_EL2_VM, vtcr, vttbr);
+	at(s1e1r, gva);
+	GUEST_DONE();
+}
+
+FIXTURE(nested_memory_fault) {
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	u64 *data;
+	u64 *leaf;
+	void *copy;
+};
+
+static void map_stage2(struct kvm_vm *vm)
+{
+	gpa_t root = vm_phy_page_alloc(vm, 0, vm->memslots[MEM_REGION_PT]);
+	u64 *table = addr_gpa2hva(vm, root);
+
+	memset(table, 0, SZ_4K);
+	table[0] = S2_LEAF;
+	table[L2_IPA / SZ_1G] = TABLES_GPA | S2_TABLE;
+
+	table = addr_gpa2hva(vm, TABLES_GPA);
+	table[0] = LEAF_GPA | S2_TABLE;
+	table[1] = NOWHERE_GPA | S2_TABLE;
+
+	table = addr_gpa2hva(vm, LEAF_GPA);
+	table[0] = DATA_GPA | S2_PAGE;
+
+	vttbr = root;
+	vtcr = VTCR_39_BITS;
+	sync_global_to_guest(vm, vttbr);
+	sync_global_to_guest(vm, vtcr);
+}
+
+FIXTURE_SETUP(nested_memory_fault)
+{
+	self->vm = vm_create_with_one_vcpu(&self->vcpu, l1_run);
+	l2_vcpu_init(self->vcpu);
+
+	vm_userspace_mem_region_add(self->vm, VM_MEM_SRC_ANONYMOUS, DATA_GPA,
+				    DATA_SLOT, 1, 0);
+	vm_userspace_mem_region_add(self->vm, VM_MEM_SRC_ANONYMOUS, TABLES_GPA,
+				    TABLES_SLOT, 2, 0);
+	virt_map(self->vm, L2_GVA, L2_IPA, 1);
+	virt_map(self->vm, L2_NOWHERE_GVA, L2_NOWHERE_IPA, 1);
+	map_stage2(self->vm);
+
+	self->data = addr_gpa2hva(self->vm, DATA_GPA);
+	self->leaf = addr_gpa2hva(self->vm, LEAF_GPA);
+	self->copy = malloc(SZ_4K);
+	self->data[0] = MAGIC;
+}
+
+FIXTURE_TEARDOWN(nested_memory_fault)
+{
+	free(self->copy);
+	kvm_vm_free(self->vm);
+}
+
+/* L2 has been stopped in the middle of its access, L1 knows nothing of it. */
+static void expect_in_l2(struct kvm_vcpu *vcpu)
+{
+	u64 pstate = vcpu_get_reg(vcpu, ARM64_CORE_REG(regs.pstate));
+
+	TEST_ASSERT((pstate & PSR_MODE_MASK) == PSR_MODE_EL1h,
+		    "Expected L2 at EL1h, got pstate 0x%lx", (unsigned long)pstate);
+	sync_global_from_guest(vcpu->vm, l2_exit);
+	TEST_ASSERT(!l2_exit.count, "Expected no exit to L1, got %lu, esr 0x%lx",
+		    (unsigned long)l2_exit.count, (unsigned long)l2_exit.esr);
+}
+
+static void expect_l2_exit(struct kvm_vm *vm, u64 ec)
+{
+	sync_global_from_guest(vm, l2_exit);
+	TEST_ASSERT(l2_exit.count == 1 && ESR_ELx_EC(l2_exit.esr) == ec,
+		    "Expected one exit to L1 with EC 0x%lx, got %lu with esr 0x%lx",
+		    (unsigned long)ec, (unsigned long)l2_exit.count,
+		    (unsigned long)l2_exit.esr);
+}
+
+static void expect_l2_abort(struct kvm_vm *vm, u64 ec, u64 fsc)
+{
+	expect_l2_exit(vm, ec);
+	TEST_ASSERT((l2_exit.esr & ESR_ELx_FSC) == fsc,
+		    "Expected an abort with FSC 0x%lx, got esr 0x%lx",
+		    (unsigned long)fsc, (unsigned long)l2_exit.esr);
+}
+
+static void run_and_mend(struct kvm_vcpu *vcpu, void *hva, gpa_t gpa, void *copy)
+{
+	lose_page(hva, copy);
+	vcpu_run_expect_memory_fault(vcpu, gpa, EFAULT);
+	expect_in_l2(vcpu);
+
+	/* As long as it is not mended, userspace is told again. */
+	vcpu_run_expect_memory_fault(vcpu, gpa, EFAULT);
+
+	mend_page(hva, copy);
+	vcpu_run_expect_done(vcpu);
+	expect_l2_exit(vcpu->vm, ESR_ELx_EC_HVC64);
+}
+
+static void expect_value(struct kvm_vm *vm, u64 expected)
+{
+	sync_global_from_guest(vm, l2_value);
+	TEST_ASSERT(l2_value == expected, "L2 read 0x%lx, expected 0x%lx",
+		    (unsigned long)l2_value, (unsigned long)expected);
+}
+
+static void expect_par(struct kvm_vm *vm, u64 pa)
+{
+	sync_global_from_guest(vm, par);
+	TEST_ASSERT(!(par & SYS_PAR_EL1_F) && (par & SYS_PAR_EL1_PA) == pa,
+		    "Expected PAR_EL1 to have 0x%lx, got 0x%lx",
+		    (unsigned long)pa, (unsigned long)par);
+}
+
+static void expect_par_fault(struct kvm_vm *vm, u64 fst)
+{
+	sync_global_from_guest(vm, par);
+	TEST_ASSERT((par & SYS_PAR_EL1_F) && (par & SYS_PAR_EL1_S) &&
+		    FIELD_GET(SYS_PAR_EL1_FST, par) == fst,
+		    "Expected PAR_EL1 to report 0x%lx at stage 2, got 0x%lx",
+		    (unsigned long)fst, (unsigned long)par);
+}
+
+/* The page of the last level of the stage-1 tables. */
+static void *pte_page(struct kvm_vm *vm, gva_t gva)
+{
+	return (void *)align_down((u64)virt_get_pte_hva(vm, gva), vm->page_size);
+}
+
+TEST_F(nested_memory_fault, read_hole)
+{
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	run_and_mend(self->vcpu, self->data, DATA_GPA, self->copy);
+	expect_value(self->vm, MAGIC);
+}
+
+TEST_F(nested_memory_fault, write_hole)
+{
+	vcpu_args_set(self->vcpu, 1, l2_increment);
+	run_and_mend(self->vcpu, self->data, DATA_GPA, self->copy);
+	TEST_ASSERT_EQ(self->data[0], MAGIC + 1);
+}
+
+TEST_F(nested_memory_fault, execute_hole)
+{
+	*(u32 *)self->data = INSN_RET;
+	vcpu_args_set(self->vcpu, 1, l2_execute);
+	run_and_mend(self->vcpu, self->data, DATA_GPA, self->copy);
+}
+
+TEST_F(nested_memory_fault, write_protected_page)
+{
+	vcpu_args_set(self->vcpu, 1, l2_increment);
+	TEST_ASSERT(!mprotect(self->data, SZ_4K, PROT_READ), "mprotect() failed");
+	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, EFAULT);
+	expect_in_l2(self->vcpu);
+
+	TEST_ASSERT(!mprotect(self->data, SZ_4K, PROT_READ | PROT_WRITE),
+		    "mprotect() failed");
+	vcpu_run_expect_done(self->vcpu);
+	TEST_ASSERT_EQ(self->data[0], MAGIC + 1);
+}
+
+static void replace_data_with_gmem(struct kvm_vm *vm, struct gmem_slot *gmem)
+{
+	vm_mem_region_delete(vm, DATA_SLOT);
+	*gmem = (struct gmem_slot) {
+		.vm = vm,
+		.slot = DATA_SLOT,
+		.gpa = DATA_GPA,
+	};
+	gmem_slot_add(gmem);
+	*(u64 *)gmem->hva = MAGIC;
+}
+
+TEST_F(nested_memory_fault, gmem_closed)
+{
+	struct gmem_slot gmem;
+
+	if (!has_gmem_mmap())
+		SKIP(return, "No guest_memfd that can be mapped");
+
+	replace_data_with_gmem(self->vm, &gmem);
+	gmem_slot_close(&gmem);
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, EFAULT);
+	expect_in_l2(self->vcpu);
+
+	gmem_slot_delete(&gmem);
+	gmem_slot_add(&gmem);
+	*(u64 *)gmem.hva = MAGIC + 1;
+	vcpu_run_expect_done(self->vcpu);
+	expect_value(self->vm, MAGIC + 1);
+	gmem_slot_close(&gmem);
+}
+
+TEST_F(nested_memory_fault, gmem_poisoned)
+{
+	struct gmem_slot gmem;
+
+	if (!has_gmem_mmap())
+		SKIP(return, "No guest_memfd that can be mapped");
+
+	replace_data_with_gmem(self->vm, &gmem);
+	if (!poison_page(gmem.hva))
+		SKIP(return, "Cannot poison guest_memfd: %s", strerror(errno));
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, EHWPOISON);
+	expect_in_l2(self->vcpu);
+
+	kvm_fallocate(gmem.fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, SZ_4K);
+	vcpu_run_expect_done(self->vcpu);
+	expect_value(self->vm, 0);
+	gmem_slot_close(&gmem);
+}
+
+TEST_F(nested_memory_fault, stage1_table_in_hole)
+{
+	void *table = pte_page(self->vm, L2_GVA);
+
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	run_and_mend(self->vcpu, table, addr_hva2gpa(self->vm, table), self->copy);
+	expect_value(self->vm, MAGIC);
+}
+
+TEST_F(nested_memory_fault, stage2_table_in_hole)
+{
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	run_and_mend(self->vcpu, self->leaf, LEAF_GPA, self->copy);
+	expect_value(self->vm, MAGIC);
+}
+
+TEST_F(nested_memory_fault, stage2_table_nowhere)
+{
+	vcpu_args_set(self->vcpu, 1, l2_read_nowhere);
+	vcpu_run_expect_done(self->vcpu);
+	expect_l2_abort(self->vm, ESR_ELx_EC_DABT_LOW, ESR_ELx_FSC_SEA_TTW(3));
+}
+
+/* The access flag has to be set in a table that userspace has made read-only. */
+TEST_F(nested_memory_fault, stage2_table_write_protected)
+{
+	u64 mmfr1 = vcpu_get_reg(self->vcpu, KVM_ARM64_SYS_REG(SYS_ID_AA64MMFR1_EL1));
+
+	if (!SYS_FIELD_GET(ID_AA64MMFR1_EL1, HAFDBS, mmfr1))
+		SKIP(return, "No hardware update of the access flag");
+
+	vtcr |= VTCR_EL2_HA;
+	sync_global_to_guest(self->vm, vtcr);
+	self->leaf[0] &= ~PTE_AF;
+	TEST_ASSERT(!mprotect(self->leaf, SZ_4K, PROT_READ), "mprotect() failed");
+
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	vcpu_run_expect_memory_fault(self->vcpu, LEAF_GPA, EFAULT);
+	expect_in_l2(self->vcpu);
+
+	TEST_ASSERT(!mprotect(self->leaf, SZ_4K, PROT_READ | PROT_WRITE),
+		    "mprotect() failed");
+	vcpu_run_expect_done(self->vcpu);
+	expect_value(self->vm, MAGIC);
+	TEST_ASSERT(self->leaf[0] & PTE_AF, "Access flag is not set");
+}
+
+TEST_F(nested_memory_fault, at_stage2_table_in_hole)
+{
+	vcpu_arch_set_entry_point(self->vcpu, l1_at_s12);
+	vcpu_args_set(self->vcpu, 1, L2_GVA);
+	lose_page(self->leaf, self->copy);
+	vcpu_run_expect_memory_fault(self->vcpu, LEAF_GPA, EFAULT);
+
+	mend_page(self->leaf, self->copy);
+	vcpu_run_expect_done(self->vcpu);
+	expect_par(self->vm, DATA_GPA);
+}
+
+TEST_F(nested_memory_fault, at_stage2_table_nowhere)
+{
+	vcpu_arch_set_entry_point(self->vcpu, l1_at_s12);
+	vcpu_args_set(self->vcpu, 1, L2_NOWHERE_GVA);
+	vcpu_run_expect_done(self->vcpu);
+	expect_par_fault(self->vm, ESR_ELx_FSC_SEA_TTW(3));
+}
+
+TEST_F(nested_memory_fault, at_stage1_table_in_hole)
+{
+	void *table = pte_page(self->vm, L2_GVA);
+
+	vcpu_arch_set_entry_point(self->vcpu, l1_at_s1);
+	vcpu_args_set(self->vcpu, 1, L2_GVA);
+	lose_page(table, self->copy);
+	vcpu_run_expect_memory_fault(self->vcpu, addr_hva2gpa(self->vm, table), EFAULT);
+
+	mend_page(table, self->copy);
+	vcpu_run_expect_done(self->vcpu);
+	expect_par(self->vm, L2_IPA);
+}
+
+/* L2's first fetch faults, if anything: no table is walked. */
+static void run_bogus_vtcr(struct kvm_vcpu *vcpu, u64 bogus)
+{
+	vtcr = VTCR_BASE | bogus;
+	sync_global_to_guest(vcpu->vm, vtcr);
+
+	vcpu_args_set(vcpu, 1, l2_read);
+	vcpu_run_expect_done(vcpu);
+	expect_l2_abort(vcpu->vm, ESR_ELx_EC_IABT_LOW, ESR_ELx_FSC_FAULT_L(0));
+}
+
+TEST_F(nested_memory_fault, bogus_vtcr_ipa_too_large)
+{
+	run_bogus_vtcr(self->vcpu, VTCR_T0SZ(0) | VTCR_SL0(1));
+}
+
+TEST_F(nested_memory_fault, bogus_vtcr_ipa_too_small)
+{
+	run_bogus_vtcr(self->vcpu, VTCR_T0SZ(63) | VTCR_SL0(1));
+}
+
+TEST_F(nested_memory_fault, bogus_vtcr_too_many_tables)
+{
+	run_bogus_vtcr(self->vcpu, VTCR_T0SZ(64 - 40) | VTCR_SL0(0));
+}
+
+TEST_F(nested_memory_fault, bogus_vtcr_no_such_level)
+{
+	run_bogus_vtcr(self->vcpu, VTCR_T0SZ(64 - 39) | VTCR_SL0(3));
+}
+
+TEST_F(nested_memory_fault, at_bogus_vtcr)
+{
+	vtcr = VTCR_BASE | VTCR_T0SZ(64 - 39) | VTCR_SL0(3);
+	sync_global_to_guest(self->vm, vtcr);
+
+	vcpu_arch_set_entry_point(self->vcpu, l1_at_s12_without_stage1);
+	vcpu_args_set(self->vcpu, 1, L2_IPA);
+	vcpu_run_expect_done(self->vcpu);
+	expect_par_fault(self->vm, ESR_ELx_FSC_FAULT_L(0));
+}
+
+int main(int argc, char **argv)
+{
+	TEST_REQUIRE(kvm_check_cap(KVM_CAP_ARM_EL2));
+	__TEST_REQUIRE(test_supports_el2(), "No support for a guest at vEL2");
+	__TEST_REQUIRE(getpagesize() == SZ_4K, "L1's stage 2 needs pages of 4K");
+
+	return test_harness_run(argc, argv);
+}

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * L2's accesses to registers that live in memory fail like any other access if
+ * the page that L1's VNCR_EL2 points to is missing.
+ */
+#include <asm/ptrace.h>
+#include <asm/sysreg.h>
+#include <linux/bitfield.h>
+#include <linux/sizes.h>
+#include <signal.h>
+
+#include "kvm_test_harness.h"
+#include "kvm_util.h"
+#include "memory_fault.h"
+#include "nested.h"
+#include "processor.h"
+#include "test_util.h"
+
+#define VNCR_GPA	0x60000000ul
+#define VNCR_GVA	0xc0000000ul
+#define VNCR_SLOT	10
+
+/* Not the one that VNCR_EL2 has in a page of more than 4K, which is the point. */
+#define VNCR_OFFSET	(getpagesize() - SZ_4K)
+
+/* Where L2's VTTBR_EL2 and VTCR_EL2 live in the VNCR page. */
+#define VNCR_VTTBR	0x20
+#define VNCR_VTCR	0x40
+
+#define TABLE_GPA	0x70000000ul
+#define TABLE_SLOT	11
+
+#define MAGIC		0x600d0000ul
+
+/* AP[2] */
+#define PTE_RDONLY	BIT(7)
+
+static u64 l2_value;
+static u64 vncr;
+
+static void l2_read(void)
+{
+	l2_value = read_sysreg_s(SYS_VTTBR_EL2);
+	l2_exit_to_l1();
+}
+
+static void l2_write(void)
+{
+	write_sysreg_s(MAGIC, SYS_VTCR_EL2);
+	l2_exit_to_l1();
+}
+
+static void l1_code(void (*l2_code)(void))
+{
+	write_sysreg_s(vncr, SYS_VNCR_EL2);
+	l2_init(HCR_EL2_NV | HCR_EL2_NV2, 0, 0);
+	l2_run(l2_code);
+	GUEST_DONE();
+}
+
+static void l1_code_with_hw_af(void (*l2_code)(void))
+{
+	sysreg_clear_set(tcr_el1, 0, TCR_HA);
+	isb();
+	l1_code(l2_code);
+}
+
+FIXTURE(vncr_memory_fault) {
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	void *page;
+	void *copy;
+	size_t size;
+};
+
+static u64 *vncr_reg(void *page, u64 reg)
+{
+	return page + VNCR_OFFSET + reg;
+}
+
+FIXTURE_SETUP(vncr_memory_fault)
+{
+	self->vm = vm_create_with_one_vcpu(&self->vcpu, l1_code);
+	l2_vcpu_init(self->vcpu);
+
+	self->size = getpagesize();
+	vm_userspace_mem_region_add(self->vm, VM_MEM_SRC_ANONYMOUS, VNCR_GPA,
+				    VNCR_SLOT, 1, 0);
+	virt_map(self->vm, VNCR_GVA, VNCR_GPA, 1);
+	vncr = VNCR_GVA + VNCR_OFFSET;
+	sync_global_to_guest(self->vm, vncr);
+
+	self->page = addr_gpa2hva(self->vm, VNCR_GPA);
+	self->copy = malloc(self->size);
+	*vncr_reg(self->page, VNCR_VTTBR) = MAGIC;
+}
+
+FIXTURE_TEARDOWN(vncr_memory_fault)
+{
+	free(self->copy);
+	kvm_vm_free(self->vm);
+}
+
+static void expect_l2_exits(struct kvm_vm *vm, u64 nr)
+{
+	sync_global_from_guest(vm, l2_exit);
+	TEST_ASSERT(l2_exit.count == nr, "Expected %lu exits to L1, got %lu, esr 0x%lx",
+		    (unsigned long)nr, (unsigned long)l2_exit.count,
+		    (unsigned long)l2_exit.esr);
+}
+
+static void run_expect_hvc(struct kvm_vcpu *vcpu)
+{
+	vcpu_run_expect_done(vcpu);
+	expect_l2_exits(vcpu->vm, 1);
+	TEST_ASSERT(ESR_ELx_EC(l2_exit.esr) == ESR_ELx_EC_HVC64,
+		    "Expected an HVC of L2's, got esr 0x%lx", (unsigned long)l2_exit.esr);
+}
+
+static void run_expect_abort(struct kvm_vcpu *vcpu, u64 fsc)
+{
+	vcpu_run_expect_done(vcpu);
+	expect_l2_exits(vcpu->vm, 1);
+	TEST_ASSERT(ESR_ELx_EC(l2_exit.esr) == ESR_ELx_EC_DABT_CUR &&
+		    (l2_exit.esr & ESR_ELx_VNCR) &&
+		    (l2_exit.esr & ESR_ELx_FSC) == fsc,
+		    "Expected a VNCR abort with FSC 0x%lx, got esr 0x%lx",
+		    (unsigned long)fsc, (unsigned long)l2_exit.esr);
+}
+
+static void expect_value(struct kvm_vm *vm, u64 expected)
+{
+	sync_global_from_guest(vm, l2_value);
+	TEST_ASSERT(l2_value == expected, "L2 read 0x%lx, expected 0x%lx",
+		    (unsigned long)l2_value, (unsigned long)expected);
+}
+
+static void run_expect_vncr_fault(struct kvm_vcpu *vcpu, int err)
+{
+	vcpu_run_expect_memory_fault(vcpu, VNCR_GPA, err);
+	expect_l2_exits(vcpu->vm, 0);
+
+	/* As long as it is not mended, userspace is told again. */
+	vcpu_run_expect_memory_fault(vcpu, VNCR_GPA, err);
+	expect_l2_exits(vcpu->vm, 0);
+}
+
+TEST_F(vncr_memory_fault, no_fault)
+{
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	run_expect_hvc(self->vcpu);
+	expect_value(self->vm, MAGIC);
+}
+
+TEST_F(vncr_memory_fault, read_hole)
+{
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	lose_page(self->page, self->copy);
+	run_expect_vncr_fault(self->vcpu, EFAULT);
+
+	mend_page(self->page, self->copy);
+	run_expect_hvc(self->vcpu);
+	expect_value(self->vm, MAGIC);
+}
+
+TEST_F(vncr_memory_fault, write_hole)
+{
+	vcpu_args_set(self->vcpu, 1, l2_write);
+	lose_page(self->page, self->copy);
+	run_expect_vncr_fault(self->vcpu, EFAULT);
+
+	mend_page(self->page, self->copy);
+	run_expect_hvc(self->vcpu);
+	TEST_ASSERT_EQ(*vncr_reg(self->page, VNCR_VTCR), MAGIC);
+}
+
+TEST_F(vncr_memory_fault, write_protected_page)
+{
+	vcpu_args_set(self->vcpu, 1, l2_write);
+	TEST_ASSERT(!mprotect(self->page, self->size, PROT_READ), "mprotect() failed");
+	run_expect_vncr_fault(self->vcpu, EFAULT);
+
+	TEST_ASSERT(!mprotect(self->page, self->size, PROT_READ | PROT_WRITE),
+		    "mprotect() failed");
+	run_expect_hvc(self->vcpu);
+	TEST_ASSERT_EQ(*vncr_reg(self->page, VNCR_VTCR), MAGIC);
+}
+
+/* L1 does not let L2 write, it is all the same what userspace does. */
+TEST_F(vncr_memory_fault, write_to_page_read_only_for_l1)
+{
+	*virt_get_pte_hva(self->vm, VNCR_GVA) |= PTE_RDONLY;
+	TEST_ASSERT(!mprotect(self->page, self->size, PROT_READ), "mprotect() failed");
+
+	vcpu_args_set(self->vcpu, 1, l2_write);
+	run_expect_abort(self->vcpu, ESR_ELx_FSC_PERM_L(3));
+}
+
+TEST_F(vncr_memory_fault, no_memslot)
+{
+	vm_mem_region_delete(self->vm, VNCR_SLOT);
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	run_expect_abort(self->vcpu, ESR_ELx_FSC_EXTABT);
+}
+
+TEST_F(vncr_memory_fault, write_to_read_only_memslot)
+{
+	vm_mem_region_delete(self->vm, VNCR_SLOT);
+	vm_userspace_mem_region_add(self->vm, VM_MEM_SRC_ANONYMOUS, VNCR_GPA,
+				    VNCR_SLOT, 1, KVM_MEM_READONLY);
+	vcpu_args_set(self->vcpu, 1, l2_write);
+	run_expect_abort(self->vcpu, ESR_ELx_FSC_EXTABT);
+}
+
+static void *sigbus_addr;
+
+static void sigbus(int signo, siginfo_t *info, void *context)
+{
+	sigbus_addr = info->si_addr;
+}
+
+/* Ordinary memory that is poisoned is a matter of signals, with VNCR or without. */
+TEST_F(vncr_memory_fault, poisoned)
+{
+	struct sigaction action = { .sa_sigaction = sigbus, .sa_flags = SA_SIGINFO };
+	int r;
+
+	sigaction(SIGBUS, &action, NULL);
+	if (!poison_page(self->page))
+		SKIP(return, "Cannot poison memory: %s", strerror(errno));
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	r = __vcpu_run(self->vcpu);
+	TEST_ASSERT(r == -1 && errno == EINTR,
+		    "KVM_RUN: expected -1 (EINTR), got %d (%s)", r, strerror(errno));
+	TEST_ASSERT_EQ(self->vcpu->run->exit_reason, KVM_EXIT_INTR);
+	TEST_ASSERT(sigbus_addr == self->page, "Expected SIGBUS at %p, got it at %p",
+		    self->page, sigbus_addr);
+	expect_l2_exits(self->vm, 0);
+
+	memset(self->copy, 0, self->size);
+	*vncr_reg(self->copy, VNCR_VTTBR) = MAGIC + 1;
+	mend_page(self->page, self->copy);
+	run_expect_hvc(self->vcpu);
+	expect_value(self->vm, MAGIC + 1);
+}
+
+static void replace_page_with_gmem(struct kvm_vm *vm, struct gmem_slot *gmem)
+{
+	vm_mem_region_delete(vm, VNCR_SLOT);
+	*gmem = (struct gmem_slot) {
+		.vm = vm,
+		.slot = VNCR_SLOT,
+		.gpa = VNCR_GPA,
+	};
+	gmem_slot_add(gmem);
+}
+
+TEST_F(vncr_memory_fault, gmem_closed)
+{
+	struct gmem_slot gmem;
+
+	if (!has_gmem_mmap())
+		SKIP(return, "No guest_memfd that can be mapped");
+
+	replace_page_with_gmem(self->vm, &gmem);
+	gmem_slot_close(&gmem);
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	run_expect_vncr_fault(self->vcpu, EFAULT);
+
+	gmem_slot_delete(&gmem);
+	gmem_slot_add(&gmem);
+	*vncr_reg(gmem.hva, VNCR_VTTBR) = MAGIC;
+	run_expect_hvc(self->vcpu);
+	expect_value(self->vm, MAGIC);
+	gmem_slot_close(&gmem);
+}
+
+TEST_F(vncr_memory_fault, gmem_poisoned)
+{
+	struct gmem_slot gmem;
+
+	if (!has_gmem_mmap())
+		SKIP(return, "No guest_memfd that can be mapped");
+
+	replace_page_with_gmem(self->vm, &gmem);
+	*vncr_reg(gmem.hva, VNCR_VTTBR) = MAGIC;
+	if (!poison_page(gmem.hva))
+		SKIP(return, "Cannot poison guest_memfd: %s", strerror(errno));
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	run_expect_vncr_fault(self->vcpu, EHWPOISON);
+
+	kvm_fallocate(gmem.fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0,
+		      self->size);
+	run_expect_hvc(self->vcpu);
+	expect_value(self->vm, 0);
+	gmem_slot_close(&gmem);
+}
+
+/* Move the table of the last level, for VNCR_GVA, to a memslot of its own. */
+static u64 *move_table(struct kvm_vm *vm, u32 flags)
+{
+	u64 *pte = virt_get_pte_hva(vm, VNCR_GVA);
+	u64 *pmd = virt_get_pte_hva_at_level(vm, VNCR_GVA, 2);
+	void *from = (void *)align_down((u64)pte, vm->page_size);
+	void *to;
+
+	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, TABLE_GPA, TABLE_SLOT,
+				    1, flags);
+	to = addr_gpa2hva(vm, TABLE_GPA);
+	memcpy(to, from, vm->page_size);
+	*pmd = TABLE_GPA | PTE_VALID | PMD_TYPE_TABLE;
+	return to + ((void *)pte - from);
+}
+
+TEST_F(vncr_memory_fault, stage1_table_in_hole)
+{
+	u64 *pte = move_table(self->vm, 0);
+	void *table = (void *)align_down((u64)pte, self->size);
+
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	lose_page(table, self->copy);
+	vcpu_run_expect_memory_fault(self->vcpu, TABLE_GPA, EFAULT);
+	expect_l2_exits(self->vm, 0);
+
+	mend_page(table, self->copy);
+	run_expect_hvc(self->vcpu);
+	expect_value(self->vm, MAGIC);
+}
+
+TEST_F(vncr_memory_fault, stage1_table_in_read_only_memslot)
+{
+	u64 mmfr1 = vcpu_get_reg(self->vcpu, KVM_ARM64_SYS_REG(SYS_ID_AA64MMFR1_EL1));
+
+	if (!SYS_FIELD_GET(ID_AA64MMFR1_EL1, HAFDBS, mmfr1))
+		SKIP(return, "No hardware update of the access flag");
+
+	*move_table(self->vm, KVM_MEM_READONLY) &= ~PTE_AF;
+	vcpu_arch_set_entry_point(self->vcpu, l1_code_with_hw_af);
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	run_expect_abort(self->vcpu, ESR_ELx_FSC_SEA_TTW(3));
+}
+
+int main(int argc, char **argv)
+{
+	TEST_REQUIRE(kvm_check_cap(KVM_CAP_ARM_EL2));
+	__TEST_REQUIRE(test_supports_el2(), "No support for a guest at vEL2");
+
+	return test_harness_run(argc, argv);
+}

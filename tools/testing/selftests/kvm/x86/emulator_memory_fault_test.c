@@ -1,0 +1,658 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KVM accesses guest memory on the guest's behalf.  If that memory has a memslot
+ * but the host doesn't let KVM access it, then KVM_RUN must report a memory fault
+ * as often as userspace asks, must not let the guest see anything of it, and must
+ * complete the guest's instruction exactly once when the memory is back.
+ */
+#include "kvm_test_harness.h"
+#include "kvm_util.h"
+#include "memory_fault_hole.h"
+#include "processor.h"
+#include "smm.h"
+#include "test_util.h"
+
+#define PORT		0x5150
+#define MMIO_GPA	0x700000000ULL
+#define MMIO_GVA	MMIO_GPA
+#define MAGIC		0x0123456789abcdefULL
+#define SMRAM_GPA	0x1000000
+#define SMI_PORT	0xe
+
+/*
+ * Four pages of data, in the middle of which one guest page table ends and the
+ * next begins, i.e. an access that crosses BORDER needs both tables.
+ */
+#define DATA		0x101fe000ULL
+#define BORDER		0x10200000ULL
+#define DATA_SIZE	(4 * PAGE_SIZE)
+
+static int handled;
+
+static void count_exception(struct ex_regs *regs)
+{
+	handled++;
+}
+
+static void guest_load(u64 expected)
+{
+	u64 val;
+
+	guest_ready();
+	asm volatile("mov (%1), %0" : "=r"(val) : "r"(BORDER) : "memory");
+	GUEST_ASSERT_EQ(val, expected);
+	GUEST_DONE();
+}
+
+static void guest_load_fep(u64 expected)
+{
+	u64 val;
+
+	guest_ready();
+	asm volatile(KVM_FEP "mov (%1), %0" : "=r"(val) : "r"(BORDER) : "memory");
+	GUEST_ASSERT_EQ(val, expected);
+	GUEST_DONE();
+}
+
+static void guest_store(void)
+{
+	guest_ready();
+	asm volatile("mov %0, (%1)" : : "r"(MAGIC), "r"(BORDER) : "memory");
+	GUEST_DONE();
+}
+
+static void guest_store_fep(void)
+{
+	guest_ready();
+	asm volatile(KVM_FEP "mov %0, (%1)" : : "r"(MAGIC), "r"(BORDER) : "memory");
+	GUEST_DONE();
+}
+
+static void guest_store_across_fep(void)
+{
+	guest_ready();
+	asm volatile(KVM_FEP "mov %0, (%1)" : : "r"(MAGIC), "r"(BORDER - 3) : "memory");
+	GUEST_DONE();
+}
+
+static void guest_push_fep(void)
+{
+	u64 sp;
+
+	guest_ready();
+	asm volatile("mov %%rsp, %%rbx\n\t"
+		     "mov %1, %%rsp\n\t"
+		     KVM_FEP "push %2\n\t"
+		     "mov %%rsp, %0\n\t"
+		     "mov %%rbx, %%rsp"
+		     : "=&r"(sp) : "r"(BORDER + 64), "r"(MAGIC) : "rbx", "memory");
+	GUEST_ASSERT_EQ(sp, BORDER + 56);
+	GUEST_DONE();
+}
+
+static void guest_call_fep(void)
+{
+	u64 sp, ret, expected;
+
+	guest_ready();
+	asm volatile("mov %%rsp, %%rbx\n\t"
+		     "mov %3, %%rsp\n\t"
+		     KVM_FEP "call 1f\n\t"
+		     "1: mov %%rsp, %0\n\t"
+		     "pop %1\n\t"
+		     "lea 1b(%%rip), %2\n\t"
+		     "mov %%rbx, %%rsp"
+		     : "=&r"(sp), "=&r"(ret), "=&r"(expected)
+		     : "r"(BORDER + 64) : "rbx", "memory");
+	GUEST_ASSERT_EQ(sp, BORDER + 56);
+	GUEST_ASSERT_EQ(ret, expected);
+	GUEST_DONE();
+}
+
+static void guest_lock_inc_fep(void)
+{
+	guest_ready();
+	asm volatile(KVM_FEP "lock incq (%0)" : : "r"(BORDER) : "memory");
+	GUEST_DONE();
+}
+
+static void guest_rep_movs_fep(void)
+{
+	u64 src = DATA, dst = BORDER - 16, count = 32;
+
+	guest_ready();
+	asm volatile(KVM_FEP "rep movsb" : "+S"(src), "+D"(dst), "+c"(count) : : "memory");
+	GUEST_ASSERT_EQ(count, 0);
+	GUEST_ASSERT_EQ(src, DATA + 32);
+	GUEST_ASSERT_EQ(dst, BORDER + 16);
+	GUEST_DONE();
+}
+
+static void guest_rep_ins(void)
+{
+	u64 dst = BORDER - 8, count = 16;
+
+	guest_ready();
+	asm volatile("rep insb" : "+D"(dst), "+c"(count) : "d"(PORT) : "memory");
+	GUEST_ASSERT_EQ(count, 0);
+	GUEST_ASSERT_EQ(dst, BORDER + 8);
+	GUEST_DONE();
+}
+
+static void guest_push_mmio(void)
+{
+	u64 sp;
+
+	guest_ready();
+	asm volatile("mov %%rsp, %%rbx\n\t"
+		     "mov %1, %%rsp\n\t"
+		     "pushq (%2)\n\t"
+		     "mov %%rsp, %0\n\t"
+		     "mov %%rbx, %%rsp"
+		     : "=&r"(sp) : "r"(BORDER + 64), "r"(MMIO_GVA) : "rbx", "memory");
+	GUEST_ASSERT_EQ(sp, BORDER + 56);
+	GUEST_DONE();
+}
+
+static void guest_movs_mmio(void)
+{
+	u64 src = MMIO_GVA, dst = BORDER;
+
+	guest_ready();
+	asm volatile("movsq" : "+S"(src), "+D"(dst) : : "memory");
+	GUEST_ASSERT_EQ(dst, BORDER + 8);
+	GUEST_DONE();
+}
+
+static void guest_exec(void)
+{
+	u64 (*code)(void) = (void *)(BORDER - 11);
+
+	guest_ready();
+	GUEST_ASSERT_EQ(code(), MAGIC);
+	GUEST_DONE();
+}
+
+static void guest_load_segment_fep(void)
+{
+	u16 sel;
+
+	guest_ready();
+	asm volatile("mov %%ds, %0\n\t"
+		     KVM_FEP "mov %0, %%ds" : "=&r"(sel));
+	GUEST_DONE();
+}
+
+static void guest_invpcid(void)
+{
+	guest_ready();
+	asm volatile("invpcid (%0), %1" : : "r"(BORDER), "r"(2UL) : "memory");
+	GUEST_DONE();
+}
+
+static void guest_exception(void)
+{
+	guest_ready();
+	asm volatile("int3");
+	GUEST_ASSERT_EQ(handled, 1);
+	GUEST_DONE();
+}
+
+static void guest_loop(void)
+{
+	guest_ready();
+	/* The SMI comes here, and returns here. */
+	asm volatile("mov $1000, %%rcx\n\t"
+		     "1: dec %%rcx\n\t"
+		     "jnz 1b" : : : "rcx", "cc");
+	GUEST_DONE();
+}
+
+/* "in $SMI_PORT, %al; rsm", which is the same in any mode. */
+static const u8 smi_handler[] = { 0xe4, SMI_PORT, 0x0f, 0xaa };
+
+static void guest_exception_stack(void)
+{
+	guest_ready();
+	asm volatile("mov %%rsp, %%rbx\n\t"
+		     "mov %0, %%rsp\n\t"
+		     "int3\n\t"
+		     "mov %%rbx, %%rsp" : : "r"(BORDER + PAGE_SIZE) : "rbx", "memory");
+	GUEST_ASSERT_EQ(handled, 1);
+	GUEST_DONE();
+}
+
+static struct hole page_table_hole(struct kvm_vm *vm, gva_t gva)
+{
+	return table_hole(vm, vm_get_pte(vm, gva));
+}
+
+static void expect_mmio_read(struct kvm_vcpu *vcpu, u64 data)
+{
+	struct kvm_run *run = vcpu->run;
+
+	vcpu_run(vcpu);
+	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_MMIO);
+	TEST_ASSERT_EQ(run->mmio.phys_addr, MMIO_GPA);
+	TEST_ASSERT_EQ(run->mmio.is_write, 0);
+	memcpy(run->mmio.data, &data, sizeof(data));
+}
+
+/* Answer an INS for @count bytes with the bytes that follow @last. */
+static void expect_port_read(struct kvm_vcpu *vcpu, int count, u8 *last)
+{
+	struct kvm_run *run = vcpu->run;
+	u8 *data = (u8 *)run + run->io.data_offset;
+	int i;
+
+	vcpu_run(vcpu);
+	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
+	TEST_ASSERT_EQ(run->io.port, PORT);
+	TEST_ASSERT_EQ(run->io.count, count);
+	data = (u8 *)run + run->io.data_offset;
+	for (i = 0; i < count; i++)
+		data[i] = ++*last;
+}
+
+FIXTURE(memory_fault)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+};
+
+FIXTURE_SETUP(memory_fault)
+{
+	struct kvm_vm *vm = vm_create_with_one_vcpu(&self->vcpu, NULL);
+
+	TEST_ASSERT_EQ(vm_alloc(vm, DATA_SIZE, DATA), DATA);
+	virt_map(vm, MMIO_GVA, MMIO_GPA, 1);
+	vm_install_exception_handler(vm, BP_VECTOR, count_exception);
+	self->vm = vm;
+}
+
+FIXTURE_TEARDOWN(memory_fault)
+{
+	kvm_vm_free(self->vm);
+}
+
+static u64 *data_hva(struct kvm_vm *vm, gva_t gva)
+{
+	return addr_gva2hva(vm, gva);
+}
+
+static void run_guest_into(struct kvm_vcpu *vcpu, void *guest, struct hole hole, int prot)
+{
+	vcpu_arch_set_entry_point(vcpu, guest);
+	run_into(vcpu, hole, prot);
+}
+
+TEST_F(memory_fault, load_through_page_table)
+{
+	*data_hva(self->vm, BORDER) = MAGIC;
+	vcpu_args_set(self->vcpu, 1, MAGIC);
+	run_guest_into(self->vcpu, guest_load, page_table_hole(self->vm, BORDER), PROT_NONE);
+}
+
+TEST_F(memory_fault, emulated_load_through_page_table)
+{
+	REQUIRE_FEP();
+	*data_hva(self->vm, BORDER) = MAGIC;
+	vcpu_args_set(self->vcpu, 1, MAGIC);
+	run_guest_into(self->vcpu, guest_load_fep, page_table_hole(self->vm, BORDER), PROT_NONE);
+}
+
+TEST_F(memory_fault, store_sets_accessed_and_dirty)
+{
+	run_guest_into(self->vcpu, guest_store, page_table_hole(self->vm, BORDER), PROT_READ);
+	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER), MAGIC);
+}
+
+TEST_F(memory_fault, emulated_store_sets_accessed_and_dirty)
+{
+	REQUIRE_FEP();
+	run_guest_into(self->vcpu, guest_store_fep, page_table_hole(self->vm, BORDER), PROT_READ);
+	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER), MAGIC);
+}
+
+TEST_F(memory_fault, emulated_store_crosses_into_page_table)
+{
+	u64 val;
+
+	REQUIRE_FEP();
+	run_guest_into(self->vcpu, guest_store_across_fep, page_table_hole(self->vm, BORDER),
+		 PROT_NONE);
+	memcpy(&val, (u8 *)data_hva(self->vm, BORDER - PAGE_SIZE) + PAGE_SIZE - 3, 3);
+	memcpy((u8 *)&val + 3, data_hva(self->vm, BORDER), 5);
+	TEST_ASSERT_EQ(val, MAGIC);
+}
+
+TEST_F(memory_fault, emulated_push)
+{
+	REQUIRE_FEP();
+	run_guest_into(self->vcpu, guest_push_fep, page_table_hole(self->vm, BORDER), PROT_NONE);
+	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER + 56), MAGIC);
+}
+
+TEST_F(memory_fault, emulated_call)
+{
+	REQUIRE_FEP();
+	run_guest_into(self->vcpu, guest_call_fep, page_table_hole(self->vm, BORDER), PROT_NONE);
+}
+
+TEST_F(memory_fault, emulated_locked_access)
+{
+	REQUIRE_FEP();
+	*data_hva(self->vm, BORDER) = 41;
+	run_guest_into(self->vcpu, guest_lock_inc_fep, gva_hole(self->vm, BORDER), PROT_READ);
+	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER), 42);
+}
+
+TEST_F(memory_fault, emulated_rep_movs)
+{
+	struct hole hole = page_table_hole(self->vm, BORDER);
+	u8 *src = addr_gva2hva(self->vm, DATA);
+	struct kvm_regs regs;
+	int i;
+
+	REQUIRE_FEP();
+	for (i = 0; i < 32; i++)
+		src[i] = i;
+
+	vcpu_arch_set_entry_point(self->vcpu, guest_rep_movs_fep);
+	expect_ready(self->vcpu);
+	punch(&hole, PROT_NONE);
+	expect_hole(self->vcpu, &hole);
+
+	/* What was copied before the hole is done, and isn't done again. */
+	vcpu_regs_get(self->vcpu, &regs);
+	TEST_ASSERT_EQ(regs.rcx, 16);
+	TEST_ASSERT_EQ(regs.rdi, BORDER);
+	memset(src, 0xff, 16);
+
+	mend(&hole);
+	expect_done(self->vcpu);
+	for (i = 0; i < 16; i++) {
+		u8 *low = addr_gva2hva(self->vm, BORDER - 16);
+		u8 *high = addr_gva2hva(self->vm, BORDER);
+
+		TEST_ASSERT_EQ(low[i], i);
+		TEST_ASSERT_EQ(high[i], 16 + i);
+	}
+}
+
+TEST_F(memory_fault, rep_ins_reads_port_once)
+{
+	struct hole hole = page_table_hole(self->vm, BORDER);
+	u8 last = 0, *low, *high;
+	int i;
+
+	vcpu_arch_set_entry_point(self->vcpu, guest_rep_ins);
+	expect_ready(self->vcpu);
+	expect_port_read(self->vcpu, 8, &last);
+	punch(&hole, PROT_NONE);
+	expect_port_read(self->vcpu, 8, &last);
+	expect_hole(self->vcpu, &hole);
+	mend(&hole);
+	expect_done(self->vcpu);
+
+	low = addr_gva2hva(self->vm, BORDER - 8);
+	high = addr_gva2hva(self->vm, BORDER);
+	for (i = 0; i < 8; i++) {
+		TEST_ASSERT_EQ(low[i], 1 + i);
+		TEST_ASSERT_EQ(high[i], 9 + i);
+	}
+}
+
+TEST_F(memory_fault, push_reads_mmio_once)
+{
+	struct hole hole = page_table_hole(self->vm, BORDER);
+
+	vcpu_arch_set_entry_point(self->vcpu, guest_push_mmio);
+	expect_ready(self->vcpu);
+	punch(&hole, PROT_NONE);
+	expect_mmio_read(self->vcpu, MAGIC);
+	expect_hole(self->vcpu, &hole);
+	mend(&hole);
+	expect_done(self->vcpu);
+	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER + 56), MAGIC);
+}
+
+TEST_F(memory_fault, movs_reads_mmio_once)
+{
+	struct hole hole = page_table_hole(self->vm, BORDER);
+
+	vcpu_arch_set_entry_point(self->vcpu, guest_movs_mmio);
+	expect_ready(self->vcpu);
+	punch(&hole, PROT_NONE);
+	expect_mmio_read(self->vcpu, MAGIC);
+	expect_hole(self->vcpu, &hole);
+	mend(&hole);
+	expect_done(self->vcpu);
+	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER), MAGIC);
+}
+
+/* An emulated data access to a slot without memory is MMIO, and stays so. */
+TEST_F(memory_fault, movs_writes_hole_as_mmio)
+{
+	struct hole hole = gva_hole(self->vm, BORDER);
+	struct kvm_run *run = self->vcpu->run;
+
+	vcpu_arch_set_entry_point(self->vcpu, guest_movs_mmio);
+	expect_ready(self->vcpu);
+	punch(&hole, PROT_NONE);
+	expect_mmio_read(self->vcpu, MAGIC);
+
+	vcpu_run(self->vcpu);
+	TEST_ASSERT_KVM_EXIT_REASON(self->vcpu, KVM_EXIT_MMIO);
+	TEST_ASSERT_EQ(run->mmio.phys_addr, hole.gpa);
+	TEST_ASSERT_EQ(run->mmio.is_write, 1);
+	mend(&hole);
+	expect_done(self->vcpu);
+}
+
+/* "ud2; .ascii kvm; mov $MAGIC, %rax; ret", of which the last six bytes cross. */
+static void write_code(struct kvm_vm *vm)
+{
+	static const u8 code[] = {
+		0x0f, 0x0b, 'k', 'v', 'm', 0x48, 0xb8, 0xef, 0xcd, 0xab, 0x89,
+		0x67, 0x45, 0x23, 0x01, 0xc3,
+	};
+
+	memcpy(addr_gva2hva(vm, BORDER - 11), code, 11);
+	memcpy(addr_gva2hva(vm, BORDER), code + 11, sizeof(code) - 11);
+}
+
+TEST_F(memory_fault, emulator_fetches_across_page)
+{
+	REQUIRE_FEP();
+	write_code(self->vm);
+	run_guest_into(self->vcpu, guest_exec, gva_hole(self->vm, BORDER), PROT_NONE);
+}
+
+TEST_F(memory_fault, emulator_fetches_through_page_table)
+{
+	REQUIRE_FEP();
+	write_code(self->vm);
+	run_guest_into(self->vcpu, guest_exec, page_table_hole(self->vm, BORDER), PROT_NONE);
+}
+
+TEST_F(memory_fault, emulator_reads_descriptor)
+{
+	REQUIRE_FEP();
+	run_guest_into(self->vcpu, guest_load_segment_fep,
+		 gva_hole(self->vm, self->vm->arch.gdt), PROT_NONE);
+}
+
+/* Let CPL 3 access @gva. */
+static void map_for_user(struct kvm_vm *vm, gva_t gva)
+{
+	gpa_t table = vm->mmu.pgd;
+	int level;
+
+	for (level = vm->mmu.pgtable_levels; level > 0; level--) {
+		u64 *pte = addr_gpa2hva(vm, table);
+
+		pte += (gva >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
+		*pte |= PTE_USER_MASK(&vm->mmu);
+		table = *pte & PHYSICAL_PAGE_MASK;
+	}
+}
+
+/* Let the guest run @code next, with CPL 3. */
+static void set_user_code(struct kvm_vm *vm, struct kvm_vcpu *vcpu, const u8 *code, int len)
+{
+	struct kvm_sregs sregs;
+	struct kvm_regs regs;
+
+	memcpy(data_hva(vm, BORDER), code, len);
+	map_for_user(vm, BORDER);
+
+	vcpu_sregs_get(vcpu, &sregs);
+	sregs.cs.selector |= 3;
+	sregs.cs.dpl = 3;
+	sregs.ss.selector = sregs.ds.selector | 3;
+	sregs.ss.dpl = 3;
+	vcpu_sregs_set(vcpu, &sregs);
+
+	vcpu_regs_get(vcpu, &regs);
+	regs.rip = BORDER;
+	vcpu_regs_set(vcpu, &regs);
+}
+
+/*
+ * Start at the prefix each time, as not every CPU that runs this, i.e. not QEMU,
+ * finds the I/O permission bitmap of a 64-bit TSS.
+ */
+TEST_F(memory_fault, emulator_reads_io_bitmap)
+{
+	/* "ud2; .ascii kvm; in $SMI_PORT, %al" */
+	static const u8 code[] = { 0x0f, 0x0b, 'k', 'v', 'm', 0xe4, SMI_PORT };
+	struct hole hole = gva_hole(self->vm, self->vm->arch.tss);
+	int i;
+
+	REQUIRE_FEP();
+	for (i = 0; i < 2; i++) {
+		set_user_code(self->vm, self->vcpu, code, sizeof(code));
+		punch(&hole, PROT_NONE);
+		expect_hole_once(self->vcpu, &hole);
+		mend(&hole);
+	}
+	set_user_code(self->vm, self->vcpu, code, sizeof(code));
+	vcpu_run(self->vcpu);
+	TEST_ASSERT_KVM_EXIT_REASON(self->vcpu, KVM_EXIT_IO);
+	TEST_ASSERT_EQ(self->vcpu->run->io.port, SMI_PORT);
+}
+
+/* KVM emulates INVPCID, but not in the emulator, unless it uses nested paging. */
+TEST_F(memory_fault, invpcid_reads_descriptor)
+{
+	if (!kvm_cpu_has(X86_FEATURE_INVPCID))
+		SKIP(return, "KVM has no INVPCID");
+
+	memset(data_hva(self->vm, BORDER), 0, 16);
+	run_guest_into(self->vcpu, guest_invpcid, gva_hole(self->vm, BORDER), PROT_NONE);
+}
+
+TEST_F(memory_fault, exception_reads_idt)
+{
+	run_guest_into(self->vcpu, guest_exception,
+		 gva_hole(self->vm, self->vm->arch.idt), PROT_NONE);
+}
+
+TEST_F(memory_fault, exception_reads_gdt)
+{
+	run_guest_into(self->vcpu, guest_exception,
+		 gva_hole(self->vm, self->vm->arch.gdt), PROT_NONE);
+}
+
+TEST_F(memory_fault, exception_writes_stack)
+{
+	run_guest_into(self->vcpu, guest_exception_stack, gva_hole(self->vm, BORDER), PROT_NONE);
+}
+
+#define ACCESS_FLAGS	(KVM_MEMORY_EXIT_FLAG_READ | KVM_MEMORY_EXIT_FLAG_WRITE | \
+			 KVM_MEMORY_EXIT_FLAG_EXEC)
+
+static void expect_access(void *guest, bool table, int prot, u64 flags)
+{
+	struct kvm_vm *vm = __vm_create(VM_SHAPE_DEFAULT, 1, 0);
+	struct kvm_vcpu *vcpu;
+	struct hole hole;
+
+	vm_enable_cap(vm, KVM_CAP_MEMORY_FAULT_FLAGS, ACCESS_FLAGS);
+	vcpu = vm_vcpu_add(vm, 0, guest);
+	TEST_ASSERT_EQ(vm_alloc(vm, DATA_SIZE, DATA), DATA);
+	write_code(vm);
+
+	hole = table ? page_table_hole(vm, BORDER) : gva_hole(vm, BORDER);
+	hole.flags = flags;
+	expect_ready(vcpu);
+	punch(&hole, prot);
+	expect_hole_once(vcpu, &hole);
+	mend(&hole);
+	kvm_vm_free(vm);
+}
+
+TEST_F(memory_fault, emulated_access_is_told)
+{
+	REQUIRE_FEP();
+	if (kvm_check_cap(KVM_CAP_MEMORY_FAULT_FLAGS) != ACCESS_FLAGS)
+		SKIP(return, "KVM does not tell the access");
+
+	/* It's the access to the table, not the guest's through the table. */
+	expect_access(guest_store_fep, true, PROT_NONE, KVM_MEMORY_EXIT_FLAG_READ);
+	expect_access(guest_load_fep, true, PROT_READ, KVM_MEMORY_EXIT_FLAG_WRITE);
+	expect_access(guest_lock_inc_fep, false, PROT_READ, KVM_MEMORY_EXIT_FLAG_WRITE);
+	expect_access(guest_exec, false, PROT_NONE, KVM_MEMORY_EXIT_FLAG_EXEC);
+}
+
+static struct hole setup_smi(struct kvm_vm *vm, struct kvm_vcpu *vcpu)
+{
+	setup_smram(vm, vcpu, SMRAM_GPA, smi_handler, sizeof(smi_handler));
+	vcpu_arch_set_entry_point(vcpu, guest_loop);
+	expect_ready(vcpu);
+	inject_smi(vcpu);
+
+	/* The state save area is the end of SMRAM. */
+	return gpa_hole(vm, SMRAM_GPA + SMRAM_SIZE - 1);
+}
+
+static void expect_smi_handler(struct kvm_vcpu *vcpu)
+{
+	vcpu_run(vcpu);
+	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
+	TEST_ASSERT_EQ(vcpu->run->io.port, SMI_PORT);
+	vcpu_run_complete_io(vcpu);
+}
+
+TEST_F(memory_fault, smi_saves_state)
+{
+	struct hole hole;
+
+	if (!kvm_has_cap(KVM_CAP_X86_SMM))
+		SKIP(return, "KVM has no SMM");
+
+	hole = setup_smi(self->vm, self->vcpu);
+	punch(&hole, PROT_READ);
+	expect_hole(self->vcpu, &hole);
+	mend(&hole);
+	expect_smi_handler(self->vcpu);
+	expect_done(self->vcpu);
+}
+
+TEST_F(memory_fault, rsm_restores_state)
+{
+	struct hole hole;
+
+	if (!kvm_has_cap(KVM_CAP_X86_SMM))
+		SKIP(return, "KVM has no SMM");
+
+	hole = setup_smi(self->vm, self->vcpu);
+	expect_smi_handler(self->vcpu);
+	punch(&hole, PROT_NONE);
+	expect_hole(self->vcpu, &hole);
+	mend(&hole);
+	expect_done(self->vcpu);
+}
+
+TEST_HARNESS_MAIN

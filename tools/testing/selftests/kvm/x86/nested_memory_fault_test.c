@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * L2 runs, L1 is healthy, and the host takes memory away from KVM that KVM needs
+ * in order to run L2: userspace must be told L1's address of it, L1 and L2 must
+ * not notice, and everything must work when the memory is back.
+ */
+#include "kvm_test_harness.h"
+#include "kvm_util.h"
+#include "memory_fault_hole.h"
+#include "processor.h"
+#include "svm_util.h"
+#include "test_util.h"
+#include "vmx.h"
+
+#define PORT		0x5150
+#define DATA		0x10000000ULL
+/* With nested paging, L2 finds its data at a GPA that means nothing to L1. */
+#define L2_DATA_GPA	0x4000000000ULL
+/* The same memory for L1. */
+#define L1_DATA		0x10200000ULL
+#define MAGIC		0x0123456789abcdefULL
+/* "mov $MAGIC, %rax; ret" */
+#define CODE		"\x48\xb8\xef\xcd\xab\x89\x67\x45\x23\x01\xc3"
+
+static void *l2_entry;
+static bool l1_has_bitmaps;
+static u64 iopm_gpa;
+
+static void l2_exit(void)
+{
+	if (this_cpu_has(X86_FEATURE_VMX))
+		vmcall();
+	else
+		vmmcall();
+}
+
+static void l2_nop(void)
+{
+	l2_exit();
+}
+
+static void l2_read(void)
+{
+	guest_ready();
+	GUEST_ASSERT_EQ(READ_ONCE(*(u64 *)DATA), MAGIC);
+	l2_exit();
+}
+
+static void l2_read_fep(void)
+{
+	u64 val;
+
+	guest_ready();
+	asm volatile(KVM_FEP "mov (%1), %0" : "=r"(val) : "r"(DATA) : "memory");
+	GUEST_ASSERT_EQ(val, MAGIC);
+	l2_exit();
+}
+
+static void l2_write(void)
+{
+	guest_ready();
+	WRITE_ONCE(*(u64 *)DATA, MAGIC);
+	l2_exit();
+}
+
+static void l2_exec(void)
+{
+	u64 (*code)(void) = (void *)DATA;
+
+	guest_ready();
+	GUEST_ASSERT_EQ(code(), MAGIC);
+	l2_exit();
+}
+
+static void l2_rdmsr(void)
+{
+	guest_ready();
+	rdmsr(MSR_IA32_APICBASE);
+	l2_exit();
+}
+
+static void l2_in(void)
+{
+	u32 val;
+
+	guest_ready();
+	asm volatile("in %%dx, %%eax" : "=a"(val) : "d"(PORT));
+	GUEST_ASSERT_EQ(val, 0xfeedf00d);
+	l2_exit();
+}
+
+/* Just VMRUN, i.e. without a VMLOAD that needs VMCB12, too. */
+static void svm_vmrun(struct svm_test_data *svm)
+{
+	asm volatile("push %%rbp\n\t"
+		     "vmrun %%rax\n\t"
+		     "pop %%rbp"
+		     : : "a"(svm->vmcb_gpa)
+		     : "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10",
+		       "r11", "r12", "r13", "r14", "r15", "memory");
+}
+
+static void svm_setup(struct svm_test_data *svm)
+{
+	struct vmcb_control_area *ctrl = &svm->vmcb->control;
+
+	generic_svm_setup(svm, l2_entry);
+
+	if (l1_has_bitmaps) {
+		ctrl->intercept |= BIT_ULL(INTERCEPT_MSR_PROT) |
+				   BIT_ULL(INTERCEPT_IOIO_PROT);
+		ctrl->iopm_base_pa = iopm_gpa;
+	}
+}
+
+static void vmx_setup(struct vmx_pages *vmx)
+{
+	GUEST_ASSERT(prepare_for_vmx_operation(vmx));
+	GUEST_ASSERT(load_vmcs(vmx));
+	prepare_vmcs(vmx, l2_entry);
+
+	if (l1_has_bitmaps) {
+		vmwrite(CPU_BASED_VM_EXEC_CONTROL,
+			vmreadz(CPU_BASED_VM_EXEC_CONTROL) |
+			CPU_BASED_USE_MSR_BITMAPS | CPU_BASED_USE_IO_BITMAPS);
+		vmwrite(IO_BITMAP_A, iopm_gpa);
+		vmwrite(IO_BITMAP_B, iopm_gpa);
+	}
+}
+
+/* L1 runs L2, which must come back by its own will. */
+static void l1_run(void *data)
+{
+	if (this_cpu_has(X86_FEATURE_VMX)) {
+		vmx_setup(data);
+		GUEST_ASSERT(!vmlaunch());
+		GUEST_ASSERT_EQ(vmreadz(VM_EXIT_REASON), EXIT_REASON_VMCALL);
+	} else {
+		struct svm_test_data *svm = data;
+
+		svm_setup(svm);
+		run_guest(svm->vmcb, svm->vmcb_gpa);
+		GUEST_ASSERT_EQ(svm->vmcb->control.exit_code, SVM_EXIT_VMMCALL);
+	}
+	GUEST_DONE();
+}
+
+static void l1_vmrun(struct svm_test_data *svm)
+{
+	svm_setup(svm);
+	guest_ready();
+	svm_vmrun(svm);
+	GUEST_ASSERT_EQ(svm->vmcb->control.exit_code, SVM_EXIT_VMMCALL);
+	GUEST_DONE();
+}
+
+static void l1_vmload(struct svm_test_data *svm)
+{
+	svm_setup(svm);
+	svm->vmcb->save.star = MAGIC;
+	guest_ready();
+	asm volatile("vmload %0" : : "a"(svm->vmcb_gpa) : "memory");
+	GUEST_ASSERT_EQ(rdmsr(MSR_STAR), MAGIC);
+	GUEST_DONE();
+}
+
+static void l1_vmsave(struct svm_test_data *svm)
+{
+	svm_setup(svm);
+	wrmsr(MSR_STAR, MAGIC);
+	guest_ready();
+	asm volatile("vmsave %0" : : "a"(svm->vmcb_gpa) : "memory");
+	GUEST_ASSERT_EQ(svm->vmcb->save.star, MAGIC);
+	GUEST_DONE();
+}
+
+static void l1_vmxon(struct vmx_pages *vmx)
+{
+	u64 feature_control = rdmsr(MSR_IA32_FEAT_CTL);
+
+	if (!(feature_control & FEAT_CTL_LOCKED))
+		wrmsr(MSR_IA32_FEAT_CTL, feature_control | FEAT_CTL_LOCKED |
+					 FEAT_CTL_VMX_ENABLED_OUTSIDE_SMX);
+	set_cr0((get_cr0() & rdmsr(MSR_IA32_VMX_CR0_FIXED1)) | rdmsr(MSR_IA32_VMX_CR0_FIXED0));
+	set_cr4(((get_cr4() & rdmsr(MSR_IA32_VMX_CR4_FIXED1)) | rdmsr(MSR_IA32_VMX_CR4_FIXED0)) |
+		X86_CR4_VMXE);
+	*(u32 *)vmx->vmxon = vmcs_revision();
+	guest_ready();
+	GUEST_ASSERT(!vmxon(vmx->vmxon_gpa));
+	GUEST_DONE();
+}
+
+static void l1_vmptrld(struct vmx_pages *vmx)
+{
+	GUEST_ASSERT(prepare_for_vmx_operation(vmx));
+	*(u32 *)vmx->vmcs = vmcs_revision();
+	GUEST_ASSERT(!vmclear(vmx->vmcs_gpa));
+	guest_ready();
+	GUEST_ASSERT(!vmptrld(vmx->vmcs_gpa));
+	GUEST_DONE();
+}
+
+static void l1_vmclear(struct vmx_pages *vmx)
+{
+	GUEST_ASSERT(prepare_for_vmx_operation(vmx));
+	*(u32 *)vmx->vmcs = vmcs_revision();
+	guest_ready();
+	GUEST_ASSERT(!vmclear(vmx->vmcs_gpa));
+	GUEST_DONE();
+}
+
+/* The operand of VMPTRST is L1's ordinary memory. */
+static void l1_vmptrst(struct vmx_pages *vmx)
+{
+	GUEST_ASSERT(prepare_for_vmx_operation(vmx));
+	GUEST_ASSERT(load_vmcs(vmx));
+	guest_ready();
+	asm volatile("vmptrst (%0)" : : "r"(L1_DATA) : "memory", "cc");
+	GUEST_ASSERT_EQ(*(u64 *)L1_DATA, vmx->vmcs_gpa);
+	GUEST_DONE();
+}
+
+FIXTURE(nested_memory_fault)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	/* What L1 and the library put into guest memory for L2. */
+	union {
+		struct svm_test_data *svm;
+		struct vmx_pages *vmx;
+	};
+	gva_t nested_gva;
+	gpa_t data_gpa;
+	gpa_t iopm_gpa;
+	bool tdp;
+};
+
+FIXTURE_SETUP(nested_memory_fault)
+{
+	struct kvm_vm *vm;
+
+	if (!kvm_cpu_has(X86_FEATURE_VMX) && !kvm_cpu_has(X86_FEATURE_SVM))
+		SKIP(return, "KVM supports neither nested VMX nor nested SVM");
+
+	vm = vm_create_with_one_vcpu(&self->vcpu, l1_run);
+	self->vm = vm;
+	self->tdp = kvm_cpu_has_tdp();
+	self->data_gpa = vm_phy_page_alloc(vm, KVM_GUEST_PAGE_TABLE_MIN_PADDR, 0);
+	self->iopm_gpa = vm_phy_pages_alloc(vm, 3, KVM_GUEST_PAGE_TABLE_MIN_PADDR, 0);
+	memset(addr_gpa2hva(vm, self->iopm_gpa), 0, 3 * PAGE_SIZE);
+	virt_map(vm, DATA, self->tdp ? L2_DATA_GPA : self->data_gpa, 1);
+	virt_map(vm, L1_DATA, self->data_gpa, 1);
+
+	if (self->tdp)
+		vm_enable_tdp(vm);
+	if (kvm_cpu_has(X86_FEATURE_VMX))
+		self->vmx = vcpu_alloc_vmx(vm, &self->nested_gva);
+	else
+		self->svm = vcpu_alloc_svm(vm, &self->nested_gva);
+	vcpu_args_set(self->vcpu, 1, self->nested_gva);
+	if (self->tdp) {
+		tdp_identity_map_default_memslots(vm);
+		tdp_map(vm, L2_DATA_GPA, self->data_gpa, PAGE_SIZE);
+	}
+	*(u64 *)addr_gpa2hva(vm, self->data_gpa) = MAGIC;
+}
+
+FIXTURE_TEARDOWN(nested_memory_fault)
+{
+	if (self->vm)
+		kvm_vm_free(self->vm);
+}
+
+static void set_l2(struct kvm_vm *vm, void *guest, gpa_t bitmap)
+{
+	l2_entry = guest;
+	l1_has_bitmaps = bitmap;
+	iopm_gpa = bitmap;
+	sync_global_to_guest(vm, l2_entry);
+	sync_global_to_guest(vm, l1_has_bitmaps);
+	sync_global_to_guest(vm, iopm_gpa);
+}
+
+#define REQUIRE(cond, reason)			\
+do {						\
+	if (!(cond))				\
+		SKIP(return, reason);		\
+} while (0)
+
+#define REQUIRE_TDP()	REQUIRE(self->tdp, "L1 has no nested paging")
+#define REQUIRE_SVM()	REQUIRE(kvm_cpu_has(X86_FEATURE_SVM), "KVM has no nested SVM")
+#define REQUIRE_VMX()	REQUIRE(kvm_cpu_has(X86_FEATURE_VMX), "KVM has no nested VMX")
+
+TEST_F(nested_memory_fault, l2_read)
+{
+	set_l2(self->vm, l2_read, 0);
+	run_into(self->vcpu, gpa_hole(self->vm, self->data_gpa), PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, l2_write)
+{
+	set_l2(self->vm, l2_write, 0);
+	run_into(self->vcpu, gpa_hole(self->vm, self->data_gpa), PROT_READ);
+	TEST_ASSERT_EQ(*(u64 *)addr_gpa2hva(self->vm, self->data_gpa), MAGIC);
+}
+
+TEST_F(nested_memory_fault, l2_exec)
+{
+	set_l2(self->vm, l2_exec, 0);
+	memcpy(addr_gpa2hva(self->vm, self->data_gpa), CODE, sizeof(CODE));
+	run_into(self->vcpu, gpa_hole(self->vm, self->data_gpa), PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, l2_page_table)
+{
+	set_l2(self->vm, l2_read, 0);
+	run_into(self->vcpu, table_hole(self->vm, vm_get_pte(self->vm, DATA)), PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, l2_page_table_emulated)
+{
+	REQUIRE_FEP();
+	set_l2(self->vm, l2_read_fep, 0);
+	run_into(self->vcpu, table_hole(self->vm, vm_get_pte(self->vm, DATA)), PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, nested_page_table)
+{
+	REQUIRE_TDP();
+	set_l2(self->vm, l2_read, 0);
+	run_into(self->vcpu, table_hole(self->vm, tdp_get_pte(self->vm, L2_DATA_GPA)),
+		 PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, nested_page_table_accessed_dirty)
+{
+	REQUIRE_TDP();
+	set_l2(self->vm, l2_write, 0);
+	run_into(self->vcpu, table_hole(self->vm, tdp_get_pte(self->vm, L2_DATA_GPA)),
+		 PROT_READ);
+}
+
+TEST_F(nested_memory_fault, nested_page_table_emulated)
+{
+	REQUIRE_FEP();
+	REQUIRE_TDP();
+	set_l2(self->vm, l2_read_fep, 0);
+	run_into(self->vcpu, table_hole(self->vm, tdp_get_pte(self->vm, L2_DATA_GPA)),
+		 PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, msr_bitmap_on_exit)
+{
+	gpa_t gpa;
+
+	set_l2(self->vm, l2_rdmsr, self->iopm_gpa);
+	gpa = kvm_cpu_has(X86_FEATURE_VMX) ? self->vmx->msr_gpa : self->svm->msr_gpa;
+	run_into(self->vcpu, gpa_hole(self->vm, gpa), PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, io_bitmap_on_exit)
+{
+	struct hole hole = gpa_hole(self->vm, self->iopm_gpa);
+	struct kvm_run *run = self->vcpu->run;
+
+	set_l2(self->vm, l2_in, self->iopm_gpa);
+	expect_ready(self->vcpu);
+	punch(&hole, PROT_NONE);
+	expect_hole(self->vcpu, &hole);
+	mend(&hole);
+
+	vcpu_run(self->vcpu);
+	TEST_ASSERT_KVM_EXIT_REASON(self->vcpu, KVM_EXIT_IO);
+	TEST_ASSERT_EQ(run->io.port, PORT);
+	*(u32 *)((u8 *)run + run->io.data_offset) = 0xfeedf00d;
+	expect_done(self->vcpu);
+}
+
+TEST_F(nested_memory_fault, svm_vmrun)
+{
+	REQUIRE_SVM();
+	set_l2(self->vm, l2_nop, 0);
+	vcpu_arch_set_entry_point(self->vcpu, l1_vmrun);
+	run_into(self->vcpu, gpa_hole(self->vm, self->svm->vmcb_gpa), PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, svm_vmrun_read_only)
+{
+	REQUIRE_SVM();
+	set_l2(self->vm, l2_nop, 0);
+	vcpu_arch_set_entry_point(self->vcpu, l1_vmrun);
+	run_into(self->vcpu, gpa_hole(self->vm, self->svm->vmcb_gpa), PROT_READ);
+}
+
+TEST_F(nested_memory_fault, svm_vmrun_msr_bitmap)
+{
+	REQUIRE_SVM();
+	set_l2(self->vm, l2_nop, self->iopm_gpa);
+	vcpu_arch_set_entry_point(self->vcpu, l1_vmrun);
+	run_into(self->vcpu, gpa_hole(self->vm, self->svm->msr_gpa), PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, svm_vmload)
+{
+	REQUIRE_SVM();
+	vcpu_arch_set_entry_point(self->vcpu, l1_vmload);
+	run_into(self->vcpu, gpa_hole(self->vm, self->svm->vmcb_gpa), PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, svm_vmsave)
+{
+	REQUIRE_SVM();
+	vcpu_arch_set_entry_point(self->vcpu, l1_vmsave);
+	run_into(self->vcpu, gpa_hole(self->vm, self->svm->vmcb_gpa), PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, vmx_vmxon)
+{
+	REQUIRE_VMX();
+	vcpu_arch_set_entry_point(self->vcpu, l1_vmxon);
+	run_into(self->vcpu, gpa_hole(self->vm, self->vmx->vmxon_gpa), PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, vmx_vmptrld)
+{
+	REQUIRE_VMX();
+	vcpu_arch_set_entry_point(self->vcpu, l1_vmptrld);
+	run_into(self->vcpu, gpa_hole(self->vm, self->vmx->vmcs_gpa), PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, vmx_vmclear)
+{
+	REQUIRE_VMX();
+	vcpu_arch_set_entry_point(self->vcpu, l1_vmclear);
+	run_into(self->vcpu, gpa_hole(self->vm, self->vmx->vmcs_gpa), PROT_READ);
+}
+
+TEST_F(nested_memory_fault, vmx_vmptrst)
+{
+	REQUIRE_VMX();
+	vcpu_arch_set_entry_point(self->vcpu, l1_vmptrst);
+	run_into(self->vcpu, gpa_hole(self->vm, self->data_gpa), PROT_NONE);
+}
+
+TEST_HARNESS_MAIN
