@@ -25,7 +25,7 @@ guests() {
 		guest "kunit $arch" "$arch" 300 "$TOP/scripts/kunit.sh"
 	done
 	for where in x86_64/npt x86_64/shadow x86_64/ept x86_64/ept-shadow \
-			arm64/vhe arm64/nvhe arm64/nested; do
+			arm64/vhe arm64/nvhe arm64/protected arm64/nested; do
 		guest "selftests $where" "${where%/*}" 1200 \
 			env MODE="${where#*/}" "$TOP/scripts/selftests.sh"
 	done
