@@ -17,10 +17,14 @@ cleanup() { [ -z "$TMP" ] || rm -rf "$TMP"; }
 cover() {
 	awk -v text="$TOP/cover" '
 		BEGIN {
-			getline subject <text
-			while ((getline line <text) > 0)
-				if (line != "" || body != "")
+			while ((getline line <text) > 0) {
+				if (line ~ /^#/)
+					continue
+				if (subject == "")
+					subject = line
+				else if (line != "" || body != "")
 					body = body line "\n"
+			}
 			sub(/\n+$/, "", body)
 		}
 		index($0, "*** SUBJECT HERE ***") {
