@@ -13,7 +13,7 @@ SELF=compare
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-WHERES=(x86_64/npt x86_64/shadow arm64/vhe arm64/nvhe arm64/nested)
+WHERES=(x86_64/npt x86_64/shadow arm64/vhe arm64/nvhe arm64/protected arm64/nested)
 RECORD=${RECORD:-0}
 ONLY=${ONLY:-}
 # A stock test that takes longer than this under emulation counts as slow.
@@ -31,12 +31,12 @@ list: ; @echo $(TEST_GEN_PROGS_$(ARCH))'
 		tr ' ' '\n' | grep -v '^$' | sort
 }
 
-# selftests BASE KERNEL_BASE ARCH MODE TESTS: TAP into $WORK/tap.
+# selftests BASE KERNEL_BASE ARCH MODE LIMIT TESTS: TAP into $WORK/tap.
 selftests() {
 	local image
 
 	image=$(readlink -f "$BUILD/$([ "$2" = 0 ] || echo base-)$3")
-	env BASE="$1" ARCH="$3" MODE="$4" TESTS="$5" LIMIT="$LIMIT" VM_LIMIT=5400 V=1 \
+	env BASE="$1" ARCH="$3" MODE="$4" LIMIT="$5" TESTS="$6" VM_LIMIT=5400 V=1 \
 		KOUT="$BUILD/$([ "$1" = 0 ] || echo base-)$3" VM_KOUT="$image" \
 		"$TOP/scripts/selftests.sh" >"$WORK/tap" 2>"$WORK/err" || true
 }
@@ -64,7 +64,7 @@ run_all() {
 	todo="$*"
 	: >"$file"
 	while [ -n "$todo" ]; do
-		selftests "$base" "$base" "$arch" "$mode" "$todo"
+		selftests "$base" "$base" "$arch" "$mode" "$LIMIT" "$todo"
 		results >>"$file"
 		left=$(tr ' ' '\n' <<<"$todo" |
 			grep -vxFf <(cut -d' ' -f1 "$file") | paste -sd' ' || true)
@@ -127,7 +127,7 @@ fails() {
 		[[ " ${tests[*]} " == *" $test "* ]] || tests+=("$test")
 	done <"$TOP/expect/fails-on-base"
 	[ ${#tests[@]} -gt 0 ] || return 0
-	selftests 0 1 "$1" "$2" "${tests[*]}"
+	selftests 0 1 "$1" "$2" 300 "${tests[*]}"
 	while read -r test scenario message; do
 		rc=0
 		scenario "$test" "$scenario" | grep -E -- "$message" >/dev/null || rc=1
