@@ -10,7 +10,7 @@
 
 #include "kvm_test_harness.h"
 #include "kvm_util.h"
-#include "memory_fault.h"
+#include "arm64/memory_fault.h"
 #include "nested.h"
 #include "processor.h"
 #include "test_util.h"

@@ -7,7 +7,7 @@
 
 #include "kselftest_harness.h"
 #include "kvm_util.h"
-#include "memory_fault.h"
+#include "arm64/memory_fault.h"
 #include "processor.h"
 #include "test_util.h"
 
