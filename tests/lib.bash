@@ -106,7 +106,12 @@ series() {
 	0002-KVM-Change-two-files.patch
 	END
 	echo '/* added */' >"$1/virt/kvm/added.c"
-	cat >"$1/patches/0001-KVM-Add-a-file.patch" <<-'END'
+	patch_that_adds "$1/patches/0001-KVM-Add-a-file.patch"
+	patch_that_changes "$1/patches/0002-KVM-Change-two-files.patch"
+}
+
+patch_that_adds() {
+	cat >"$1" <<-'END'
 	From: Zoë Author <zoe@example.org>
 	Subject: KVM: Add a file
 
@@ -127,7 +132,10 @@ series() {
 	 obj-y += 12.o
 	 obj-y += 13.o
 	END
-	cat >"$1/patches/0002-KVM-Change-two-files.patch" <<-'END'
+}
+
+patch_that_changes() {
+	cat >"$1" <<-'END'
 	From: Tester <tester@example.org>
 	Subject: KVM: Change two files
 
