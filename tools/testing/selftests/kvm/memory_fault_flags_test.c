@@ -6,7 +6,6 @@
  */
 #include <fcntl.h>
 #include <linux/kvm.h>
-#include <sys/mman.h>
 
 #include "kselftest_harness.h"
 #include "kvm_util.h"
@@ -83,20 +82,18 @@ static struct kvm_vm *test_vm_create(struct kvm_vcpu **vcpu, u64 access, u64 ena
 	vm_set_user_memory_region(vm, TEST_SLOT, 0, TEST_GPA, vm->page_size, *page);
 	virt_map(vm, TEST_GVA, TEST_GPA, 1);
 	write_return_insn(*page + CODE_OFFSET);
-	TEST_ASSERT(!mprotect(*page, vm->page_size, PROT_NONE),
-		    __KVM_SYSCALL_ERROR("mprotect()", -1));
+	protect_page(*page, PROT_NONE);
 
 	*vcpu = vm_vcpu_add(vm, 0, guest_code);
+	kvm_arch_vm_finalize_vcpus(vm);
 	vcpu_args_set(*vcpu, 1, access);
 	return vm;
 }
 
 static void mend_and_finish(struct kvm_vcpu *vcpu, void *page)
 {
-	TEST_ASSERT(!mprotect(page, vcpu->vm->page_size, PROT_READ | PROT_WRITE),
-		    __KVM_SYSCALL_ERROR("mprotect()", -1));
-	vcpu_run(vcpu);
-	TEST_ASSERT_EQ(get_ucall(vcpu, NULL), UCALL_DONE);
+	unprotect_page(page);
+	vcpu_run_expect_done(vcpu);
 }
 
 FIXTURE(flags) {};

@@ -42,13 +42,6 @@ static void guest_code(void)
 	}
 }
 
-static void expect_sync(struct kvm_vcpu *vcpu)
-{
-	struct ucall uc;
-
-	TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
-}
-
 /* All vCPUs fault, then the page is repaired, then all vCPUs go on. */
 static void *vcpu_in_step(void *arg)
 {
@@ -61,8 +54,7 @@ static void *vcpu_in_step(void *arg)
 
 		pthread_barrier_wait(&barrier);
 		pthread_barrier_wait(&barrier);
-		vcpu_run(vcpu);
-		expect_sync(vcpu);
+		vcpu_run_expect_sync(vcpu);
 
 		pthread_barrier_wait(&barrier);
 	}
@@ -75,11 +67,11 @@ static void repair_in_step(void)
 	unsigned int round;
 
 	for (round = 0; round < nr_rounds; round++) {
-		hva_revoke(page);
+		protect_page(page, PROT_NONE);
 		pthread_barrier_wait(&barrier);
 
 		pthread_barrier_wait(&barrier);
-		hva_restore(page);
+		unprotect_page(page);
 		pthread_barrier_wait(&barrier);
 
 		pthread_barrier_wait(&barrier);
@@ -104,9 +96,10 @@ static void *vcpu_racing(void *arg)
 			sem_post(&broken);
 			while (READ_ONCE(nr_repairs) == round)
 				sched_yield();
-			vcpu_run(vcpu);
+			vcpu_run_expect_sync(vcpu);
+		} else {
+			TEST_ASSERT_EQ(get_ucall(vcpu, NULL), UCALL_SYNC);
 		}
-		expect_sync(vcpu);
 
 		pthread_barrier_wait(&barrier);
 	}
@@ -121,12 +114,12 @@ static void repair_racing(void)
 	for (round = 0; round < nr_rounds; round++) {
 		while (!sem_trywait(&broken))
 			;
-		hva_revoke(page);
+		protect_page(page, PROT_NONE);
 		pthread_barrier_wait(&barrier);
 
 		while (sem_wait(&broken))
 			;
-		hva_restore(page);
+		unprotect_page(page);
 		WRITE_ONCE(nr_repairs, round + 1);
 		pthread_barrier_wait(&barrier);
 	}

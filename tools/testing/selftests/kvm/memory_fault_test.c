@@ -6,7 +6,6 @@
  * failure of KVM_RUN says so, and nothing but KVM_RUN writes kvm_run.
  */
 #include <linux/kvm.h>
-#include <sys/mman.h>
 
 #include "kselftest_harness.h"
 #include "kvm_util.h"
@@ -112,38 +111,6 @@ static u64 *guest_pte(struct kvm_vm *vm, gva_t gva)
 #endif
 }
 
-static void vcpu_run_expect_sync(struct kvm_vcpu *vcpu)
-{
-	struct ucall uc;
-
-	vcpu_run(vcpu);
-	switch (get_ucall(vcpu, &uc)) {
-	case UCALL_ABORT:
-		REPORT_GUEST_ASSERT(uc);
-		break;
-	case UCALL_SYNC:
-		break;
-	default:
-		TEST_FAIL("Expected the guest to go on, got ucall %lu, exit_reason %u (%s)",
-			  uc.cmd, vcpu->run->exit_reason,
-			  exit_reason_str(vcpu->run->exit_reason));
-	}
-}
-
-static void vcpu_run_expect_mmio(struct kvm_vcpu *vcpu, gpa_t gpa, bool is_write)
-{
-	vcpu_run(vcpu);
-	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_MMIO);
-	TEST_ASSERT_EQ(vcpu->run->mmio.phys_addr, gpa);
-	TEST_ASSERT_EQ(vcpu->run->mmio.len, sizeof(u64));
-	TEST_ASSERT_EQ(!!vcpu->run->mmio.is_write, is_write);
-}
-
-static void mmio_answer(struct kvm_vcpu *vcpu, u64 value)
-{
-	memcpy(vcpu->run->mmio.data, &value, sizeof(value));
-}
-
 /* KVM_RUN with immediate_exit completes what is pending, and changes nothing. */
 static void vcpu_run_immediate_exit_expect_same_run(struct kvm_vcpu *vcpu)
 {
@@ -202,29 +169,23 @@ static void hole_munmap(FIXTURE_DATA(memory_fault) *self)
 
 static void hole_mmap(FIXTURE_DATA(memory_fault) *self)
 {
-	mmap_page_again(self->hole, self->fd, self->vm->page_size);
-}
-
-static void hole_mprotect(FIXTURE_DATA(memory_fault) *self, int prot)
-{
-	int r = mprotect(self->hole, self->vm->page_size, prot);
-
-	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("mprotect()", r));
+	mmap_over(self->hole, self->vm->page_size, MAP_SHARED, self->fd,
+		  self->vm->page_size);
 }
 
 static void hole_forbid(FIXTURE_DATA(memory_fault) *self)
 {
-	hole_mprotect(self, PROT_NONE);
+	protect_page(self->hole, PROT_NONE);
 }
 
 static void hole_make_read_only(FIXTURE_DATA(memory_fault) *self)
 {
-	hole_mprotect(self, PROT_READ);
+	protect_page(self->hole, PROT_READ);
 }
 
 static void hole_allow(FIXTURE_DATA(memory_fault) *self)
 {
-	hole_mprotect(self, PROT_READ | PROT_WRITE);
+	unprotect_page(self->hole);
 }
 
 static void memory_truncate(FIXTURE_DATA(memory_fault) *self, int npages)
@@ -373,17 +334,13 @@ TEST_F(exit_reason, page_table_in_hole)
 	virt_map(vm, PT_GVA, self->mf.hole_gpa, 1);
 	vm->memslots[MEM_REGION_PT] = saved_pt_slot;
 
-	table = (void *)align_down((uintptr_t)guest_pte(vm, PT_GVA), sizeof(saved));
-	memcpy(saved, table, sizeof(saved));
-	kvm_munmap(table, sizeof(saved));
+	table = page_of(guest_pte(vm, PT_GVA));
+	lose_page(table, saved);
 
 	vcpu_args_set(vcpu, 2, ACCESS_READ, PT_GVA);
 	vcpu_run_expect_memory_fault(vcpu, addr_hva2gpa(vm, table), 0);
 
-	TEST_ASSERT(mmap(table, sizeof(saved), PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == table,
-		    __KVM_SYSCALL_ERROR("mmap()", -1));
-	memcpy(table, saved, sizeof(saved));
+	mend_page(table, saved);
 	vcpu_run_expect_sync(vcpu);
 	expect_accessed(&self->mf, ACCESS_READ, 1);
 }
@@ -397,7 +354,7 @@ TEST_F(exit_reason, fault_after_mmio)
 	vcpu_args_set(vcpu, 1, self->mf.hole_gva);
 	hole_munmap(&self->mf);
 
-	vcpu_run_expect_mmio(vcpu, MMIO_GPA, false);
+	vcpu_run_expect_mmio(vcpu, MMIO_GPA, sizeof(u64), false);
 	mmio_answer(vcpu, DATA_MMIO);
 	vcpu_run_expect_memory_fault(vcpu, self->mf.hole_gpa, 0);
 
@@ -415,7 +372,7 @@ TEST_F(exit_reason, immediate_exit_keeps_mmio)
 	vcpu_arch_set_entry_point(vcpu, guest_mmio_then_read);
 	vcpu_args_set(vcpu, 1, self->mf.hole_gva);
 
-	vcpu_run_expect_mmio(vcpu, MMIO_GPA, false);
+	vcpu_run_expect_mmio(vcpu, MMIO_GPA, sizeof(u64), false);
 	mmio_answer(vcpu, DATA_MMIO);
 	vcpu_run_immediate_exit_expect_same_run(vcpu);
 
@@ -452,7 +409,7 @@ TEST_F(exit_reason, mmio_after_fault)
 	vcpu_run_complete_io(vcpu);
 	vcpu_arch_set_entry_point(vcpu, guest_mmio_then_read);
 	vcpu_args_set(vcpu, 1, self->mf.hole_gva);
-	vcpu_run_expect_mmio(vcpu, MMIO_GPA, false);
+	vcpu_run_expect_mmio(vcpu, MMIO_GPA, sizeof(u64), false);
 }
 
 /* Where there is no memslot there is no memory to be missing. */
@@ -462,24 +419,28 @@ TEST_F(exit_reason, no_memslot_is_mmio)
 
 	vcpu_arch_set_entry_point(vcpu, guest_store);
 	vcpu_args_set(vcpu, 1, MMIO_GVA);
-	vcpu_run_expect_mmio(vcpu, MMIO_GPA, true);
+	vcpu_run_expect_mmio(vcpu, MMIO_GPA, sizeof(u64), true);
 	vcpu_run_expect_sync(vcpu);
+}
+
+/* The page that may go missing, in a read-only memslot. */
+static void map_hole_read_only(FIXTURE_DATA(memory_fault) *mf)
+{
+	TEST_REQUIRE(kvm_has_cap(KVM_CAP_READONLY_MEM));
+
+	vm_set_user_memory_region(mf->vm, RO_SLOT, KVM_MEM_READONLY, RO_GPA,
+				  mf->vm->page_size, mf->hole);
+	virt_map(mf->vm, RO_GVA, RO_GPA, 1);
 }
 
 TEST_F(exit_reason, write_to_read_only_memslot_is_mmio)
 {
 	struct kvm_vcpu *vcpu = self->mf.vcpu;
-	struct kvm_vm *vm = self->mf.vm;
 
-	TEST_REQUIRE(kvm_has_cap(KVM_CAP_READONLY_MEM));
-
-	vm_set_user_memory_region(vm, RO_SLOT, KVM_MEM_READONLY, RO_GPA,
-				  vm->page_size, self->mf.hole);
-	virt_map(vm, RO_GVA, RO_GPA, 1);
-
+	map_hole_read_only(&self->mf);
 	vcpu_arch_set_entry_point(vcpu, guest_store);
 	vcpu_args_set(vcpu, 1, RO_GVA);
-	vcpu_run_expect_mmio(vcpu, RO_GPA, true);
+	vcpu_run_expect_mmio(vcpu, RO_GPA, sizeof(u64), true);
 	vcpu_run_expect_sync(vcpu);
 }
 
@@ -487,13 +448,8 @@ TEST_F(exit_reason, write_to_read_only_memslot_is_mmio)
 TEST_F(exit_reason, read_of_read_only_memslot_in_hole)
 {
 	struct kvm_vcpu *vcpu = self->mf.vcpu;
-	struct kvm_vm *vm = self->mf.vm;
 
-	TEST_REQUIRE(kvm_has_cap(KVM_CAP_READONLY_MEM));
-
-	vm_set_user_memory_region(vm, RO_SLOT, KVM_MEM_READONLY, RO_GPA,
-				  vm->page_size, self->mf.hole);
-	virt_map(vm, RO_GVA, RO_GPA, 1);
+	map_hole_read_only(&self->mf);
 	hole_munmap(&self->mf);
 
 	vcpu_args_set(vcpu, 2, ACCESS_READ, RO_GVA);
@@ -541,7 +497,7 @@ TEST_F(exit_reason, pre_fault_keeps_mmio)
 
 	vcpu_arch_set_entry_point(vcpu, guest_mmio_then_read);
 	vcpu_args_set(vcpu, 1, self->mf.hole_gva);
-	vcpu_run_expect_mmio(vcpu, MMIO_GPA, false);
+	vcpu_run_expect_mmio(vcpu, MMIO_GPA, sizeof(u64), false);
 	mmio_answer(vcpu, DATA_MMIO);
 
 	hole_munmap(&self->mf);
@@ -571,7 +527,7 @@ TEST(pre_fault_of_private_memory_keeps_mmio)
 	virt_map(vm, MMIO_GVA, MMIO_GPA, 1);
 	vcpu_args_set(vcpu, 1, TEST_GVA);
 
-	vcpu_run_expect_mmio(vcpu, MMIO_GPA, false);
+	vcpu_run_expect_mmio(vcpu, MMIO_GPA, sizeof(u64), false);
 	mmio_answer(vcpu, DATA_MMIO);
 
 	/* The memslot has no guest_memfd, i.e. no private memory. */

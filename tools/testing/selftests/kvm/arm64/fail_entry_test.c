@@ -7,6 +7,7 @@
 #include <sys/sysinfo.h>
 
 #include "kvm_util.h"
+#include "memory_fault.h"
 #include "processor.h"
 #include "test_util.h"
 
@@ -43,8 +44,6 @@ int main(void)
 	struct kvm_vcpu *vcpu;
 	struct kvm_run *run;
 	struct kvm_vm *vm;
-	struct ucall uc;
-	int r;
 
 	__TEST_REQUIRE(test_supports_el2(), "No support for a guest at vEL2");
 
@@ -52,18 +51,11 @@ int main(void)
 	run = vcpu->run;
 
 	/* A ucall is an MMIO write, its address is in the way. */
-	vcpu_run(vcpu);
-	TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
+	vcpu_run_expect_sync(vcpu);
 	TEST_ASSERT(run->mmio.phys_addr, "The address is to be seen");
-	vcpu_run_complete_io(vcpu);
 
 	enter_aarch32(vcpu);
-	r = __vcpu_run(vcpu);
-	TEST_ASSERT(r == -1 && errno == EINVAL,
-		    "KVM_RUN: expected -1 (EINVAL), got %d (%s)", r, strerror(errno));
-	TEST_ASSERT(run->exit_reason == KVM_EXIT_FAIL_ENTRY,
-		    "exit_reason: expected FAIL_ENTRY, got %s",
-		    exit_reason_str(run->exit_reason));
+	vcpu_run_expect(vcpu, EINVAL, KVM_EXIT_FAIL_ENTRY);
 	TEST_ASSERT(!run->fail_entry.hardware_entry_failure_reason,
 		    "Expected no reason of the hardware's, got 0x%llx",
 		    run->fail_entry.hardware_entry_failure_reason);

@@ -8,9 +8,10 @@
 #include <linux/bitfield.h>
 #include <linux/sizes.h>
 
+#include "gmem_slot.h"
 #include "kvm_test_harness.h"
 #include "kvm_util.h"
-#include "arm64/memory_fault.h"
+#include "memory_fault.h"
 #include "nested.h"
 #include "processor.h"
 #include "test_util.h"
@@ -43,7 +44,6 @@
 #define VTCR_39_BITS	(VTCR_BASE | VTCR_T0SZ(64 - 39) | VTCR_SL0(1))
 
 #define MAGIC		0x600df00dul
-#define INSN_RET	0xd65f03c0
 
 static u64 vtcr, vttbr;
 static u64 l2_value;
@@ -199,11 +199,11 @@ static void expect_l2_abort(struct kvm_vm *vm, u64 ec, u64 fsc)
 static void run_and_mend(struct kvm_vcpu *vcpu, void *hva, gpa_t gpa, void *copy)
 {
 	lose_page(hva, copy);
-	vcpu_run_expect_memory_fault(vcpu, gpa, EFAULT);
+	vcpu_run_expect_memory_fault(vcpu, gpa, 0);
 	expect_in_l2(vcpu);
 
 	/* As long as it is not mended, userspace is told again. */
-	vcpu_run_expect_memory_fault(vcpu, gpa, EFAULT);
+	vcpu_run_expect_memory_fault(vcpu, gpa, 0);
 
 	mend_page(hva, copy);
 	vcpu_run_expect_done(vcpu);
@@ -234,12 +234,6 @@ static void expect_par_fault(struct kvm_vm *vm, u64 fst)
 		    (unsigned long)fst, (unsigned long)par);
 }
 
-/* The page of the last level of the stage-1 tables. */
-static void *pte_page(struct kvm_vm *vm, gva_t gva)
-{
-	return (void *)align_down((u64)virt_get_pte_hva(vm, gva), vm->page_size);
-}
-
 TEST_F(nested_memory_fault, read_hole)
 {
 	vcpu_args_set(self->vcpu, 1, l2_read);
@@ -256,7 +250,7 @@ TEST_F(nested_memory_fault, write_hole)
 
 TEST_F(nested_memory_fault, execute_hole)
 {
-	*(u32 *)self->data = INSN_RET;
+	write_return_insn(self->data);
 	vcpu_args_set(self->vcpu, 1, l2_execute);
 	run_and_mend(self->vcpu, self->data, DATA_GPA, self->copy);
 }
@@ -264,26 +258,13 @@ TEST_F(nested_memory_fault, execute_hole)
 TEST_F(nested_memory_fault, write_protected_page)
 {
 	vcpu_args_set(self->vcpu, 1, l2_increment);
-	TEST_ASSERT(!mprotect(self->data, SZ_4K, PROT_READ), "mprotect() failed");
-	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, EFAULT);
+	protect_page(self->data, PROT_READ);
+	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, 0);
 	expect_in_l2(self->vcpu);
 
-	TEST_ASSERT(!mprotect(self->data, SZ_4K, PROT_READ | PROT_WRITE),
-		    "mprotect() failed");
+	unprotect_page(self->data);
 	vcpu_run_expect_done(self->vcpu);
 	TEST_ASSERT_EQ(self->data[0], MAGIC + 1);
-}
-
-static void replace_data_with_gmem(struct kvm_vm *vm, struct gmem_slot *gmem)
-{
-	vm_mem_region_delete(vm, DATA_SLOT);
-	*gmem = (struct gmem_slot) {
-		.vm = vm,
-		.slot = DATA_SLOT,
-		.gpa = DATA_GPA,
-	};
-	gmem_slot_add(gmem);
-	*(u64 *)gmem->hva = MAGIC;
 }
 
 TEST_F(nested_memory_fault, gmem_closed)
@@ -293,10 +274,11 @@ TEST_F(nested_memory_fault, gmem_closed)
 	if (!has_gmem_mmap())
 		SKIP(return, "No guest_memfd that can be mapped");
 
-	replace_data_with_gmem(self->vm, &gmem);
+	gmem_slot_replace(&gmem, self->vm, DATA_SLOT, DATA_GPA);
+	*(u64 *)gmem.hva = MAGIC;
 	gmem_slot_close(&gmem);
 	vcpu_args_set(self->vcpu, 1, l2_read);
-	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, EFAULT);
+	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, 0);
 	expect_in_l2(self->vcpu);
 
 	gmem_slot_delete(&gmem);
@@ -314,14 +296,15 @@ TEST_F(nested_memory_fault, gmem_poisoned)
 	if (!has_gmem_mmap())
 		SKIP(return, "No guest_memfd that can be mapped");
 
-	replace_data_with_gmem(self->vm, &gmem);
+	gmem_slot_replace(&gmem, self->vm, DATA_SLOT, DATA_GPA);
+	*(u64 *)gmem.hva = MAGIC;
 	if (!poison_page(gmem.hva))
 		SKIP(return, "Cannot poison guest_memfd: %s", strerror(errno));
 	vcpu_args_set(self->vcpu, 1, l2_read);
-	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, EHWPOISON);
+	__vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, 0, EHWPOISON);
 	expect_in_l2(self->vcpu);
 
-	kvm_fallocate(gmem.fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, SZ_4K);
+	gmem_slot_punch_hole(&gmem);
 	vcpu_run_expect_done(self->vcpu);
 	expect_value(self->vm, 0);
 	gmem_slot_close(&gmem);
@@ -329,7 +312,7 @@ TEST_F(nested_memory_fault, gmem_poisoned)
 
 TEST_F(nested_memory_fault, stage1_table_in_hole)
 {
-	void *table = pte_page(self->vm, L2_GVA);
+	void *table = page_of(virt_get_pte_hva(self->vm, L2_GVA));
 
 	vcpu_args_set(self->vcpu, 1, l2_read);
 	run_and_mend(self->vcpu, table, addr_hva2gpa(self->vm, table), self->copy);
@@ -361,14 +344,13 @@ TEST_F(nested_memory_fault, stage2_table_write_protected)
 	vtcr |= VTCR_EL2_HA;
 	sync_global_to_guest(self->vm, vtcr);
 	self->leaf[0] &= ~PTE_AF;
-	TEST_ASSERT(!mprotect(self->leaf, SZ_4K, PROT_READ), "mprotect() failed");
+	protect_page(self->leaf, PROT_READ);
 
 	vcpu_args_set(self->vcpu, 1, l2_read);
-	vcpu_run_expect_memory_fault(self->vcpu, LEAF_GPA, EFAULT);
+	vcpu_run_expect_memory_fault(self->vcpu, LEAF_GPA, 0);
 	expect_in_l2(self->vcpu);
 
-	TEST_ASSERT(!mprotect(self->leaf, SZ_4K, PROT_READ | PROT_WRITE),
-		    "mprotect() failed");
+	unprotect_page(self->leaf);
 	vcpu_run_expect_done(self->vcpu);
 	expect_value(self->vm, MAGIC);
 	TEST_ASSERT(self->leaf[0] & PTE_AF, "Access flag is not set");
@@ -379,7 +361,7 @@ TEST_F(nested_memory_fault, at_stage2_table_in_hole)
 	vcpu_arch_set_entry_point(self->vcpu, l1_at_s12);
 	vcpu_args_set(self->vcpu, 1, L2_GVA);
 	lose_page(self->leaf, self->copy);
-	vcpu_run_expect_memory_fault(self->vcpu, LEAF_GPA, EFAULT);
+	vcpu_run_expect_memory_fault(self->vcpu, LEAF_GPA, 0);
 
 	mend_page(self->leaf, self->copy);
 	vcpu_run_expect_done(self->vcpu);
@@ -396,12 +378,12 @@ TEST_F(nested_memory_fault, at_stage2_table_nowhere)
 
 TEST_F(nested_memory_fault, at_stage1_table_in_hole)
 {
-	void *table = pte_page(self->vm, L2_GVA);
+	void *table = page_of(virt_get_pte_hva(self->vm, L2_GVA));
 
 	vcpu_arch_set_entry_point(self->vcpu, l1_at_s1);
 	vcpu_args_set(self->vcpu, 1, L2_GVA);
 	lose_page(table, self->copy);
-	vcpu_run_expect_memory_fault(self->vcpu, addr_hva2gpa(self->vm, table), EFAULT);
+	vcpu_run_expect_memory_fault(self->vcpu, addr_hva2gpa(self->vm, table), 0);
 
 	mend_page(table, self->copy);
 	vcpu_run_expect_done(self->vcpu);

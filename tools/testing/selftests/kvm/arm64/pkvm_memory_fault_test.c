@@ -7,7 +7,7 @@
 
 #include "kselftest_harness.h"
 #include "kvm_util.h"
-#include "arm64/memory_fault.h"
+#include "memory_fault.h"
 #include "processor.h"
 #include "test_util.h"
 
@@ -96,23 +96,18 @@ FIXTURE_TEARDOWN(pkvm_memory_fault)
 
 static void run_expect_doorbell(struct kvm_vcpu *vcpu, u64 expected)
 {
-	struct kvm_run *run = vcpu->run;
-	int r = __vcpu_run(vcpu);
+	u64 *data = (u64 *)vcpu->run->mmio.data;
 
-	TEST_ASSERT(!r && run->exit_reason == KVM_EXIT_MMIO &&
-		    run->mmio.phys_addr == DOORBELL_GPA,
-		    "Expected MMIO at 0x%lx, got %d (%s), exit_reason %s", DOORBELL_GPA,
-		    r, r ? strerror(errno) : "no error", exit_reason_str(run->exit_reason));
-	TEST_ASSERT(*(u64 *)run->mmio.data == expected, "Expected %lu, got %lu",
-		    (unsigned long)expected, (unsigned long)*(u64 *)run->mmio.data);
+	vcpu_run_expect_mmio(vcpu, DOORBELL_GPA, sizeof(*data), true);
+	TEST_ASSERT_EQ(*data, expected);
 }
 
 TEST_F(pkvm_memory_fault, hole)
 {
 	*self->data = 41;
 	lose_page(self->data, self->copy);
-	vcpu_run_expect_memory_fault(&self->vcpu, DATA_GPA, EFAULT);
-	vcpu_run_expect_memory_fault(&self->vcpu, DATA_GPA, EFAULT);
+	vcpu_run_expect_memory_fault(&self->vcpu, DATA_GPA, 0);
+	vcpu_run_expect_memory_fault(&self->vcpu, DATA_GPA, 0);
 
 	mend_page(self->data, self->copy);
 	run_expect_doorbell(&self->vcpu, 42);
@@ -121,11 +116,10 @@ TEST_F(pkvm_memory_fault, hole)
 TEST_F(pkvm_memory_fault, write_protected_page)
 {
 	*self->data = 41;
-	TEST_ASSERT(!mprotect(self->data, getpagesize(), PROT_READ), "mprotect() failed");
-	vcpu_run_expect_memory_fault(&self->vcpu, DATA_GPA, EFAULT);
+	protect_page(self->data, PROT_READ);
+	vcpu_run_expect_memory_fault(&self->vcpu, DATA_GPA, 0);
 
-	TEST_ASSERT(!mprotect(self->data, getpagesize(), PROT_READ | PROT_WRITE),
-		    "mprotect() failed");
+	unprotect_page(self->data);
 	run_expect_doorbell(&self->vcpu, 42);
 }
 
@@ -145,7 +139,7 @@ TEST_F(pkvm_memory_fault, reclaimed_by_host)
 		SKIP(return, "The host cannot reclaim the page: %s", strerror(errno));
 	TEST_ASSERT(!value, "The host reads 0x%lx", (unsigned long)value);
 
-	vcpu_run_expect_memory_fault(&self->vcpu, DATA_GPA, EFAULT);
+	vcpu_run_expect_memory_fault(&self->vcpu, DATA_GPA, 0);
 	close(fd);
 }
 

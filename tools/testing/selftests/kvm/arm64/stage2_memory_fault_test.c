@@ -6,23 +6,23 @@
 #include <asm/sysreg.h>
 #include <linux/bitfield.h>
 #include <linux/sizes.h>
-#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "gmem_slot.h"
 #include "kvm_test_harness.h"
 #include "kvm_util.h"
-#include "arm64/memory_fault.h"
+#include "memory_fault.h"
 #include "processor.h"
 #include "test_util.h"
 
 #define DATA_GPA	0x80000000ul
 #define DATA_SLOT	10
 
-/* Far away from the test, no table but the first is shared with it. */
-#define DATA_GVA	BIT(39)
+/* Far away from the test, to have tables of its own. */
+#define DATA_GVA	BIT(42)
 
 #define MAGIC		0x600d0000ul
 
@@ -188,8 +188,8 @@ FIXTURE_TEARDOWN(access)
 TEST_F(access, hole)
 {
 	lose_page(self->data, self->copy);
-	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, EFAULT);
-	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, EFAULT);
+	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, 0);
+	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, 0);
 
 	mend_page(self->data, self->copy);
 	vcpu_run_expect_done(self->vcpu);
@@ -201,13 +201,26 @@ TEST_F(access, write_protected_page)
 	if (!variant->writes)
 		SKIP(return, "Not a write");
 
-	TEST_ASSERT(!mprotect(self->data, getpagesize(), PROT_READ), "mprotect() failed");
-	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, EFAULT);
+	protect_page(self->data, PROT_READ);
+	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA, 0);
 
-	TEST_ASSERT(!mprotect(self->data, getpagesize(), PROT_READ | PROT_WRITE),
-		    "mprotect() failed");
+	unprotect_page(self->data);
 	vcpu_run_expect_done(self->vcpu);
 	TEST_ASSERT_EQ(self->data[0], variant->after);
+}
+
+static void *table_of_level(struct kvm_vm *vm, gva_t gva, int level)
+{
+	u64 *pte = virt_get_pte_hva_at_level(vm, gva, level);
+
+	return (void *)align_down((u64)pte, getpagesize());
+}
+
+static bool has_own_table(struct kvm_vm *vm, int level)
+{
+	return level > 4 - vm->mmu.pgtable_levels &&
+	       table_of_level(vm, DATA_GVA, level) !=
+	       table_of_level(vm, (gva_t)guest_load, level);
 }
 
 FIXTURE(walk) {
@@ -230,7 +243,7 @@ FIXTURE_SETUP(walk)
 	*(u64 *)addr_gpa2hva(self->vm, DATA_GPA) = MAGIC;
 	self->copy = malloc(getpagesize());
 	vcpu_args_set(self->vcpu, 1, DATA_GVA);
-	if (variant->level <= 4 - self->vm->mmu.pgtable_levels)
+	if (!has_own_table(self->vm, variant->level))
 		SKIP(return, "The table has the test in it, too");
 }
 
@@ -240,23 +253,13 @@ FIXTURE_TEARDOWN(walk)
 	kvm_vm_free(self->vm);
 }
 
-static u64 *pte_of_level(struct kvm_vm *vm, int level)
-{
-	return virt_get_pte_hva_at_level(vm, DATA_GVA, level);
-}
-
-static void *table_of_level(struct kvm_vm *vm, int level)
-{
-	return (void *)align_down((u64)pte_of_level(vm, level), getpagesize());
-}
-
 TEST_F(walk, hole)
 {
-	void *table = table_of_level(self->vm, variant->level);
+	void *table = table_of_level(self->vm, DATA_GVA, variant->level);
 	gpa_t gpa = addr_hva2gpa(self->vm, table);
 
 	lose_page(table, self->copy);
-	vcpu_run_expect_memory_fault(self->vcpu, gpa, EFAULT);
+	vcpu_run_expect_memory_fault(self->vcpu, gpa, 0);
 
 	mend_page(table, self->copy);
 	vcpu_run_expect_done(self->vcpu);
@@ -266,8 +269,8 @@ TEST_F(walk, hole)
 TEST_F(walk, write_protected_table)
 {
 	u64 mmfr1 = vcpu_get_reg(self->vcpu, KVM_ARM64_SYS_REG(SYS_ID_AA64MMFR1_EL1));
-	void *table = table_of_level(self->vm, variant->level);
-	u64 *pte = pte_of_level(self->vm, variant->level);
+	void *table = table_of_level(self->vm, DATA_GVA, variant->level);
+	u64 *pte = virt_get_pte_hva(self->vm, DATA_GVA);
 
 	if (variant->level != 3)
 		SKIP(return, "No access flag in this level");
@@ -275,12 +278,11 @@ TEST_F(walk, write_protected_table)
 		SKIP(return, "No hardware update of the access flag");
 
 	*pte &= ~PTE_AF;
-	TEST_ASSERT(!mprotect(table, getpagesize(), PROT_READ), "mprotect() failed");
+	protect_page(table, PROT_READ);
 	vcpu_arch_set_entry_point(self->vcpu, guest_load_with_hw_af);
-	vcpu_run_expect_memory_fault(self->vcpu, addr_hva2gpa(self->vm, table), EFAULT);
+	vcpu_run_expect_memory_fault(self->vcpu, addr_hva2gpa(self->vm, table), 0);
 
-	TEST_ASSERT(!mprotect(table, getpagesize(), PROT_READ | PROT_WRITE),
-		    "mprotect() failed");
+	unprotect_page(table);
 	vcpu_run_expect_done(self->vcpu);
 	TEST_ASSERT(*pte & PTE_AF, "Access flag is not set");
 }
@@ -365,18 +367,12 @@ TEST_F(huge, hole)
 	size_t page_size = getpagesize(), size = self->nr_pages * page_size;
 	void *lost = self->hva + (variant->whole ? size : self->lost);
 	size_t lost_size = variant->whole ? size : page_size;
-	struct ucall uc;
-	void *mem;
 
-	vcpu_run(self->vcpu);
-	TEST_ASSERT_EQ(get_ucall(self->vcpu, &uc), UCALL_SYNC);
-
+	vcpu_run_expect_sync(self->vcpu);
 	kvm_munmap(lost, lost_size);
-	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA + self->lost, EFAULT);
+	vcpu_run_expect_memory_fault(self->vcpu, DATA_GPA + self->lost, 0);
 
-	mem = mmap(lost, lost_size, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-	TEST_ASSERT(mem == lost, __KVM_SYSCALL_ERROR("mmap()", -1));
+	mmap_anonymous_over(lost, lost_size);
 	vcpu_run_expect_done(self->vcpu);
 	TEST_ASSERT_EQ(*(u64 *)(self->hva + self->lost), 1);
 }
@@ -388,7 +384,6 @@ TEST(mte_mismatch)
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 	u64 *data;
-	void *mem;
 	int fd;
 
 	if (!kvm_check_cap(KVM_CAP_ARM_MTE))
@@ -403,15 +398,11 @@ TEST(mte_mismatch)
 	vcpu_args_set(vcpu, 1, DATA_GVA);
 	data = addr_gpa2hva(vm, DATA_GPA);
 
-	fd = vm_create_guest_memfd(vm, size, GUEST_MEMFD_FLAG_MMAP |
-					     GUEST_MEMFD_FLAG_INIT_SHARED);
-	mem = mmap(data, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
-	TEST_ASSERT(mem == data, __KVM_SYSCALL_ERROR("mmap()", -1));
-	vcpu_run_expect_memory_fault(vcpu, DATA_GPA, EFAULT);
+	fd = vm_create_guest_memfd(vm, size, GMEM_SLOT_FLAGS);
+	mmap_over(data, size, MAP_SHARED, fd, 0);
+	vcpu_run_expect_memory_fault(vcpu, DATA_GPA, 0);
 
-	mem = mmap(data, size, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-	TEST_ASSERT(mem == data, __KVM_SYSCALL_ERROR("mmap()", -1));
+	mmap_anonymous_over(data, size);
 	*data = MAGIC;
 	vcpu_run_expect_done(vcpu);
 	kvm_vm_free(vm);
@@ -445,27 +436,18 @@ static void *run_vcpu(void *vcpu)
 /* Die while a vCPU waits for a page that nobody provides. */
 static void die_in_page_fault(void)
 {
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg;
 	struct kvm_vcpu *vcpu;
 	struct uffd_msg msg;
 	pthread_t thread;
 	struct kvm_vm *vm;
-	void *hva;
 	int uffd;
 
 	vm = create_vm(&vcpu, guest_load, VM_MEM_SRC_ANONYMOUS, 1);
 	vcpu_args_set(vcpu, 1, DATA_GVA);
-	hva = addr_gpa2hva(vm, DATA_GPA);
 
-	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
-	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
+	uffd = uffd_register_page(addr_gpa2hva(vm, DATA_GPA), 0);
+	if (uffd < 0)
 		_exit(KSFT_SKIP);
-	reg = (struct uffdio_register) {
-		.range = { .start = (u64)hva, .len = getpagesize() },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	TEST_ASSERT(!ioctl(uffd, UFFDIO_REGISTER, &reg), "UFFDIO_REGISTER failed");
 
 	kvm_pthread_create(&thread, NULL, run_vcpu, vcpu);
 	TEST_ASSERT_EQ(read(uffd, &msg, sizeof(msg)), sizeof(msg));

@@ -7,11 +7,14 @@
 #include <asm/sysreg.h>
 #include <linux/bitfield.h>
 #include <linux/sizes.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/mount.h>
 
+#include "gmem_slot.h"
 #include "kvm_test_harness.h"
 #include "kvm_util.h"
-#include "arm64/memory_fault.h"
+#include "memory_fault.h"
 #include "nested.h"
 #include "processor.h"
 #include "test_util.h"
@@ -56,6 +59,17 @@ static void l1_code(void (*l2_code)(void))
 	l2_init(HCR_EL2_NV | HCR_EL2_NV2, 0, 0);
 	l2_run(l2_code);
 	GUEST_DONE();
+}
+
+/* Again and again, to be able to fail where everything but the page is there. */
+static void l1_code_loop(void (*l2_code)(void))
+{
+	write_sysreg_s(vncr, SYS_VNCR_EL2);
+	l2_init(HCR_EL2_NV | HCR_EL2_NV2, 0, 0);
+	for (;;) {
+		l2_run(l2_code);
+		GUEST_SYNC(0);
+	}
 }
 
 static void l1_code_with_hw_af(void (*l2_code)(void))
@@ -137,11 +151,11 @@ static void expect_value(struct kvm_vm *vm, u64 expected)
 
 static void run_expect_vncr_fault(struct kvm_vcpu *vcpu, int err)
 {
-	vcpu_run_expect_memory_fault(vcpu, VNCR_GPA, err);
+	__vcpu_run_expect_memory_fault(vcpu, VNCR_GPA, 0, err);
 	expect_l2_exits(vcpu->vm, 0);
 
 	/* As long as it is not mended, userspace is told again. */
-	vcpu_run_expect_memory_fault(vcpu, VNCR_GPA, err);
+	__vcpu_run_expect_memory_fault(vcpu, VNCR_GPA, 0, err);
 	expect_l2_exits(vcpu->vm, 0);
 }
 
@@ -177,11 +191,10 @@ TEST_F(vncr_memory_fault, write_hole)
 TEST_F(vncr_memory_fault, write_protected_page)
 {
 	vcpu_args_set(self->vcpu, 1, l2_write);
-	TEST_ASSERT(!mprotect(self->page, self->size, PROT_READ), "mprotect() failed");
+	protect_page(self->page, PROT_READ);
 	run_expect_vncr_fault(self->vcpu, EFAULT);
 
-	TEST_ASSERT(!mprotect(self->page, self->size, PROT_READ | PROT_WRITE),
-		    "mprotect() failed");
+	unprotect_page(self->page);
 	run_expect_hvc(self->vcpu);
 	TEST_ASSERT_EQ(*vncr_reg(self->page, VNCR_VTCR), MAGIC);
 }
@@ -190,7 +203,7 @@ TEST_F(vncr_memory_fault, write_protected_page)
 TEST_F(vncr_memory_fault, write_to_page_read_only_for_l1)
 {
 	*virt_get_pte_hva(self->vm, VNCR_GVA) |= PTE_RDONLY;
-	TEST_ASSERT(!mprotect(self->page, self->size, PROT_READ), "mprotect() failed");
+	protect_page(self->page, PROT_READ);
 
 	vcpu_args_set(self->vcpu, 1, l2_write);
 	run_expect_abort(self->vcpu, ESR_ELx_FSC_PERM_L(3));
@@ -212,29 +225,13 @@ TEST_F(vncr_memory_fault, write_to_read_only_memslot)
 	run_expect_abort(self->vcpu, ESR_ELx_FSC_EXTABT);
 }
 
-static void *sigbus_addr;
-
-static void sigbus(int signo, siginfo_t *info, void *context)
-{
-	sigbus_addr = info->si_addr;
-}
-
 /* Ordinary memory that is poisoned is a matter of signals, with VNCR or without. */
 TEST_F(vncr_memory_fault, poisoned)
 {
-	struct sigaction action = { .sa_sigaction = sigbus, .sa_flags = SA_SIGINFO };
-	int r;
-
-	sigaction(SIGBUS, &action, NULL);
 	if (!poison_page(self->page))
 		SKIP(return, "Cannot poison memory: %s", strerror(errno));
 	vcpu_args_set(self->vcpu, 1, l2_read);
-	r = __vcpu_run(self->vcpu);
-	TEST_ASSERT(r == -1 && errno == EINTR,
-		    "KVM_RUN: expected -1 (EINTR), got %d (%s)", r, strerror(errno));
-	TEST_ASSERT_EQ(self->vcpu->run->exit_reason, KVM_EXIT_INTR);
-	TEST_ASSERT(sigbus_addr == self->page, "Expected SIGBUS at %p, got it at %p",
-		    self->page, sigbus_addr);
+	vcpu_run_expect_sigbus(self->vcpu, self->page);
 	expect_l2_exits(self->vm, 0);
 
 	memset(self->copy, 0, self->size);
@@ -244,17 +241,6 @@ TEST_F(vncr_memory_fault, poisoned)
 	expect_value(self->vm, MAGIC + 1);
 }
 
-static void replace_page_with_gmem(struct kvm_vm *vm, struct gmem_slot *gmem)
-{
-	vm_mem_region_delete(vm, VNCR_SLOT);
-	*gmem = (struct gmem_slot) {
-		.vm = vm,
-		.slot = VNCR_SLOT,
-		.gpa = VNCR_GPA,
-	};
-	gmem_slot_add(gmem);
-}
-
 TEST_F(vncr_memory_fault, gmem_closed)
 {
 	struct gmem_slot gmem;
@@ -262,7 +248,7 @@ TEST_F(vncr_memory_fault, gmem_closed)
 	if (!has_gmem_mmap())
 		SKIP(return, "No guest_memfd that can be mapped");
 
-	replace_page_with_gmem(self->vm, &gmem);
+	gmem_slot_replace(&gmem, self->vm, VNCR_SLOT, VNCR_GPA);
 	gmem_slot_close(&gmem);
 	vcpu_args_set(self->vcpu, 1, l2_read);
 	run_expect_vncr_fault(self->vcpu, EFAULT);
@@ -282,17 +268,92 @@ TEST_F(vncr_memory_fault, gmem_poisoned)
 	if (!has_gmem_mmap())
 		SKIP(return, "No guest_memfd that can be mapped");
 
-	replace_page_with_gmem(self->vm, &gmem);
+	gmem_slot_replace(&gmem, self->vm, VNCR_SLOT, VNCR_GPA);
 	*vncr_reg(gmem.hva, VNCR_VTTBR) = MAGIC;
 	if (!poison_page(gmem.hva))
 		SKIP(return, "Cannot poison guest_memfd: %s", strerror(errno));
 	vcpu_args_set(self->vcpu, 1, l2_read);
 	run_expect_vncr_fault(self->vcpu, EHWPOISON);
 
-	kvm_fallocate(gmem.fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0,
-		      self->size);
+	gmem_slot_punch_hole(&gmem);
 	run_expect_hvc(self->vcpu);
 	expect_value(self->vm, 0);
+	gmem_slot_close(&gmem);
+}
+
+#define FAIL_PAGE_ALLOC "/sys/kernel/debug/fail_page_alloc/"
+
+static bool write_file(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY);
+	bool ok = fd >= 0 && write(fd, value, strlen(value)) == strlen(value);
+
+	close(fd);
+	return ok;
+}
+
+/* Any allocation, not only those that can be expected to fail. */
+static bool can_fail_allocations(void)
+{
+	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
+	return write_file(FAIL_PAGE_ALLOC "verbose", "0") &&
+	       write_file(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N") &&
+	       write_file(FAIL_PAGE_ALLOC "ignore-gfp-highmem", "N") &&
+	       write_file(FAIL_PAGE_ALLOC "min-order", "0") &&
+	       write_file("/proc/thread-self/fail-nth", "0");
+}
+
+/* Return false if there was no @n-th allocation. */
+static bool run_fail_nth(struct kvm_vcpu *vcpu, int n, int *r)
+{
+	int fd = open("/proc/thread-self/fail-nth", O_RDWR);
+	char left[16] = {};
+
+	dprintf(fd, "%d", n);
+	*r = __vcpu_run(vcpu) ? -errno : 0;
+	TEST_ASSERT(pread(fd, left, sizeof(left) - 1, 0) > 0, "Cannot read fail-nth");
+	pwrite(fd, "0", 1, 0);
+	close(fd);
+	return !atoi(left);
+}
+
+static void expect_sync(struct kvm_vcpu *vcpu, int n, int r)
+{
+	struct ucall uc;
+
+	TEST_ASSERT(!r && get_ucall(vcpu, &uc) == UCALL_SYNC,
+		    "KVM_RUN: expected -ENOMEM or a ucall if allocation %d fails, got %d, exit_reason %s",
+		    n, r, exit_reason_str(vcpu->run->exit_reason));
+}
+
+/* No memory is not a memory fault, and is not a success either. */
+TEST_F(vncr_memory_fault, gmem_enomem)
+{
+	struct gmem_slot gmem;
+	int n, r, failures = 0;
+	bool failed = true;
+
+	if (!has_gmem_mmap())
+		SKIP(return, "No guest_memfd that can be mapped");
+	if (!can_fail_allocations())
+		SKIP(return, "No fault injection");
+
+	gmem_slot_replace(&gmem, self->vm, VNCR_SLOT, VNCR_GPA);
+	vcpu_arch_set_entry_point(self->vcpu, l1_code_loop);
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	expect_sync(self->vcpu, 0, __vcpu_run(self->vcpu));
+
+	for (n = 1; failed; n++) {
+		gmem_slot_punch_hole(&gmem);
+		failed = run_fail_nth(self->vcpu, n, &r);
+		if (r == -ENOMEM) {
+			TEST_ASSERT_EQ(self->vcpu->run->exit_reason, KVM_EXIT_UNKNOWN);
+			failures++;
+			r = __vcpu_run(self->vcpu);
+		}
+		expect_sync(self->vcpu, n, r);
+	}
+	TEST_ASSERT(failures, "None of %d allocations made KVM_RUN fail", n - 1);
 	gmem_slot_close(&gmem);
 }
 
@@ -301,7 +362,7 @@ static u64 *move_table(struct kvm_vm *vm, u32 flags)
 {
 	u64 *pte = virt_get_pte_hva(vm, VNCR_GVA);
 	u64 *pmd = virt_get_pte_hva_at_level(vm, VNCR_GVA, 2);
-	void *from = (void *)align_down((u64)pte, vm->page_size);
+	void *from = page_of(pte);
 	void *to;
 
 	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, TABLE_GPA, TABLE_SLOT,
@@ -315,11 +376,11 @@ static u64 *move_table(struct kvm_vm *vm, u32 flags)
 TEST_F(vncr_memory_fault, stage1_table_in_hole)
 {
 	u64 *pte = move_table(self->vm, 0);
-	void *table = (void *)align_down((u64)pte, self->size);
+	void *table = page_of(pte);
 
 	vcpu_args_set(self->vcpu, 1, l2_read);
 	lose_page(table, self->copy);
-	vcpu_run_expect_memory_fault(self->vcpu, TABLE_GPA, EFAULT);
+	vcpu_run_expect_memory_fault(self->vcpu, TABLE_GPA, 0);
 	expect_l2_exits(self->vm, 0);
 
 	mend_page(table, self->copy);

@@ -6,11 +6,9 @@
  * something else first, then the page isn't blamed for it.
  */
 #include <asm/kvm_para.h>
-#include <linux/userfaultfd.h>
 #include <unistd.h>
 
 #include "apic.h"
-#include "kvm_syscalls.h"
 #include "kvm_test_harness.h"
 #include "kvm_util.h"
 #include "memory_fault.h"
@@ -101,22 +99,6 @@ static void guest_read_mmio(gpa_t apf_gpa)
 	GUEST_DONE();
 }
 
-/* Guest accesses to the page wait for I/O, i.e. for uffd to be closed. */
-static int uffd_register(void *hva)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = {
-		.range = { .start = (uintptr_t)hva, .len = PAGE_SIZE },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	int uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-	TEST_ASSERT(uffd >= 0, __KVM_SYSCALL_ERROR("userfaultfd()", uffd));
-	kvm_ioctl(uffd, UFFDIO_API, &api);
-	kvm_ioctl(uffd, UFFDIO_REGISTER, &reg);
-	return uffd;
-}
-
 FIXTURE(async_pf_memory_fault) {
 	struct kvm_vcpu *vcpu;
 	void *hva;
@@ -163,24 +145,13 @@ FIXTURE_SETUP(async_pf_memory_fault)
 	virt_map(vm, APF_GVA, APF_GPA, 1);
 	virt_map(vm, MMIO_GVA, MMIO_GPA, 1);
 	self->hva = addr_gpa2hva(vm, APF_GPA);
-	self->uffd = uffd_register(self->hva);
+	self->uffd = uffd_register_page(self->hva, O_NONBLOCK);
+	TEST_ASSERT(self->uffd >= 0, __KVM_SYSCALL_ERROR("userfaultfd()", self->uffd));
 }
 
 FIXTURE_TEARDOWN(async_pf_memory_fault)
 {
 	kvm_vm_free(self->vcpu->vm);
-}
-
-static void expect_ucall(struct kvm_vcpu *vcpu, u64 cmd)
-{
-	struct ucall uc;
-
-	vcpu_run(vcpu);
-	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
-
-	if (get_ucall(vcpu, &uc) == UCALL_ABORT)
-		REPORT_GUEST_ASSERT(uc);
-	TEST_ASSERT_EQ(uc.cmd, cmd);
 }
 
 /* The page becomes unmappable first, and ready second. */
@@ -198,22 +169,16 @@ static void take_page_away(FIXTURE_DATA(async_pf_memory_fault) *self,
 static void give_page_back(FIXTURE_DATA(async_pf_memory_fault) *self,
 			   bool becomes_private)
 {
-	void *hva;
-
-	if (becomes_private) {
+	if (becomes_private)
 		vm_mem_set_shared(self->vcpu->vm, APF_GPA, PAGE_SIZE);
-		return;
-	}
-
-	hva = mmap(self->hva, PAGE_SIZE, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-	TEST_ASSERT(hva == self->hva, "mmap() over the hole");
+	else
+		mmap_anonymous_over(self->hva, PAGE_SIZE);
 }
 
 TEST_F(async_pf_memory_fault, guest_returns_to_page)
 {
 	vcpu_arch_set_entry_point(self->vcpu, guest_return_to_page);
-	expect_ucall(self->vcpu, UCALL_SYNC);
+	vcpu_run_expect_sync(self->vcpu);
 
 	take_page_away(self, variant->becomes_private);
 	vcpu_run_expect_memory_fault(self->vcpu, APF_GPA,
@@ -221,13 +186,13 @@ TEST_F(async_pf_memory_fault, guest_returns_to_page)
 				     KVM_MEMORY_EXIT_FLAG_PRIVATE : 0);
 
 	give_page_back(self, variant->becomes_private);
-	expect_ucall(self->vcpu, UCALL_DONE);
+	vcpu_run_expect_done(self->vcpu);
 }
 
 TEST_F(async_pf_memory_fault, guest_fails_elsewhere)
 {
 	vcpu_arch_set_entry_point(self->vcpu, guest_fail_elsewhere);
-	expect_ucall(self->vcpu, UCALL_SYNC);
+	vcpu_run_expect_sync(self->vcpu);
 
 	take_page_away(self, variant->becomes_private);
 	vcpu_run_expect_unknown(self->vcpu);
@@ -253,11 +218,10 @@ TEST_F(async_pf_memory_fault, set_msrs_keeps_mmio)
 	u64 data = MMIO_DATA;
 
 	vcpu_arch_set_entry_point(self->vcpu, guest_read_mmio);
-	expect_ucall(self->vcpu, UCALL_SYNC);
+	vcpu_run_expect_sync(self->vcpu);
 
-	vcpu_run(self->vcpu);
-	TEST_ASSERT_KVM_EXIT_REASON(self->vcpu, KVM_EXIT_MMIO);
-	memcpy(run->mmio.data, &data, sizeof(data));
+	vcpu_run_expect_mmio(self->vcpu, MMIO_GPA, sizeof(data), false);
+	mmio_answer(self->vcpu, data);
 
 	take_page_away(self, variant->becomes_private);
 	acknowledge_page_ready(self->vcpu);
@@ -266,7 +230,7 @@ TEST_F(async_pf_memory_fault, set_msrs_keeps_mmio)
 	TEST_ASSERT_EQ(run->mmio.phys_addr, MMIO_GPA);
 	TEST_ASSERT(!memcmp(run->mmio.data, &data, sizeof(data)),
 		    "KVM_SET_MSRS changed the data of the pending MMIO read");
-	expect_ucall(self->vcpu, UCALL_DONE);
+	vcpu_run_expect_done(self->vcpu);
 }
 
 int main(int argc, char *argv[])

@@ -7,7 +7,8 @@
  */
 #include "kvm_test_harness.h"
 #include "kvm_util.h"
-#include "memory_fault_hole.h"
+#include "memory_fault.h"
+#include "memory_hole.h"
 #include "processor.h"
 #include "smm.h"
 #include "test_util.h"
@@ -26,6 +27,8 @@
 #define DATA		0x101fe000ULL
 #define BORDER		0x10200000ULL
 #define DATA_SIZE	(4 * PAGE_SIZE)
+/* Where an instruction has to begin in order to cross BORDER. */
+#define CODE		(BORDER - 11)
 
 static int handled;
 
@@ -166,7 +169,7 @@ static void guest_movs_mmio(void)
 
 static void guest_exec(void)
 {
-	u64 (*code)(void) = (void *)(BORDER - 11);
+	u64 (*code)(void) = (void *)CODE;
 
 	guest_ready();
 	GUEST_ASSERT_EQ(code(), MAGIC);
@@ -229,13 +232,8 @@ static struct hole page_table_hole(struct kvm_vm *vm, gva_t gva)
 
 static void expect_mmio_read(struct kvm_vcpu *vcpu, u64 data)
 {
-	struct kvm_run *run = vcpu->run;
-
-	vcpu_run(vcpu);
-	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_MMIO);
-	TEST_ASSERT_EQ(run->mmio.phys_addr, MMIO_GPA);
-	TEST_ASSERT_EQ(run->mmio.is_write, 0);
-	memcpy(run->mmio.data, &data, sizeof(data));
+	vcpu_run_expect_mmio(vcpu, MMIO_GPA, sizeof(data), false);
+	mmio_answer(vcpu, data);
 }
 
 /* Answer an INS for @count bytes with the bytes that follow @last. */
@@ -245,8 +243,7 @@ static void expect_port_read(struct kvm_vcpu *vcpu, int count, u8 *last)
 	u8 *data = (u8 *)run + run->io.data_offset;
 	int i;
 
-	vcpu_run(vcpu);
-	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
+	vcpu_run_expect(vcpu, 0, KVM_EXIT_IO);
 	TEST_ASSERT_EQ(run->io.port, PORT);
 	TEST_ASSERT_EQ(run->io.count, count);
 	data = (u8 *)run + run->io.data_offset;
@@ -295,7 +292,9 @@ TEST_F(memory_fault, load_through_page_table)
 
 TEST_F(memory_fault, emulated_load_through_page_table)
 {
-	REQUIRE_FEP();
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
 	*data_hva(self->vm, BORDER) = MAGIC;
 	vcpu_args_set(self->vcpu, 1, MAGIC);
 	run_guest_into(self->vcpu, guest_load_fep, page_table_hole(self->vm, BORDER), PROT_NONE);
@@ -309,7 +308,9 @@ TEST_F(memory_fault, store_sets_accessed_and_dirty)
 
 TEST_F(memory_fault, emulated_store_sets_accessed_and_dirty)
 {
-	REQUIRE_FEP();
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
 	run_guest_into(self->vcpu, guest_store_fep, page_table_hole(self->vm, BORDER), PROT_READ);
 	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER), MAGIC);
 }
@@ -318,9 +319,11 @@ TEST_F(memory_fault, emulated_store_crosses_into_page_table)
 {
 	u64 val;
 
-	REQUIRE_FEP();
-	run_guest_into(self->vcpu, guest_store_across_fep, page_table_hole(self->vm, BORDER),
-		 PROT_NONE);
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
+	run_guest_into(self->vcpu, guest_store_across_fep,
+		       page_table_hole(self->vm, BORDER), PROT_NONE);
 	memcpy(&val, (u8 *)data_hva(self->vm, BORDER - PAGE_SIZE) + PAGE_SIZE - 3, 3);
 	memcpy((u8 *)&val + 3, data_hva(self->vm, BORDER), 5);
 	TEST_ASSERT_EQ(val, MAGIC);
@@ -328,20 +331,26 @@ TEST_F(memory_fault, emulated_store_crosses_into_page_table)
 
 TEST_F(memory_fault, emulated_push)
 {
-	REQUIRE_FEP();
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
 	run_guest_into(self->vcpu, guest_push_fep, page_table_hole(self->vm, BORDER), PROT_NONE);
 	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER + 56), MAGIC);
 }
 
 TEST_F(memory_fault, emulated_call)
 {
-	REQUIRE_FEP();
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
 	run_guest_into(self->vcpu, guest_call_fep, page_table_hole(self->vm, BORDER), PROT_NONE);
 }
 
 TEST_F(memory_fault, emulated_locked_access)
 {
-	REQUIRE_FEP();
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
 	*data_hva(self->vm, BORDER) = 41;
 	run_guest_into(self->vcpu, guest_lock_inc_fep, gva_hole(self->vm, BORDER), PROT_READ);
 	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER), 42);
@@ -354,13 +363,15 @@ TEST_F(memory_fault, emulated_rep_movs)
 	struct kvm_regs regs;
 	int i;
 
-	REQUIRE_FEP();
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
 	for (i = 0; i < 32; i++)
 		src[i] = i;
 
 	vcpu_arch_set_entry_point(self->vcpu, guest_rep_movs_fep);
-	expect_ready(self->vcpu);
-	punch(&hole, PROT_NONE);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(hole.hva, PROT_NONE);
 	expect_hole(self->vcpu, &hole);
 
 	/* What was copied before the hole is done, and isn't done again. */
@@ -369,8 +380,8 @@ TEST_F(memory_fault, emulated_rep_movs)
 	TEST_ASSERT_EQ(regs.rdi, BORDER);
 	memset(src, 0xff, 16);
 
-	mend(&hole);
-	expect_done(self->vcpu);
+	unprotect_page(hole.hva);
+	vcpu_run_expect_done(self->vcpu);
 	for (i = 0; i < 16; i++) {
 		u8 *low = addr_gva2hva(self->vm, BORDER - 16);
 		u8 *high = addr_gva2hva(self->vm, BORDER);
@@ -387,13 +398,13 @@ TEST_F(memory_fault, rep_ins_reads_port_once)
 	int i;
 
 	vcpu_arch_set_entry_point(self->vcpu, guest_rep_ins);
-	expect_ready(self->vcpu);
+	vcpu_run_expect_sync(self->vcpu);
 	expect_port_read(self->vcpu, 8, &last);
-	punch(&hole, PROT_NONE);
+	protect_page(hole.hva, PROT_NONE);
 	expect_port_read(self->vcpu, 8, &last);
 	expect_hole(self->vcpu, &hole);
-	mend(&hole);
-	expect_done(self->vcpu);
+	unprotect_page(hole.hva);
+	vcpu_run_expect_done(self->vcpu);
 
 	low = addr_gva2hva(self->vm, BORDER - 8);
 	high = addr_gva2hva(self->vm, BORDER);
@@ -403,31 +414,29 @@ TEST_F(memory_fault, rep_ins_reads_port_once)
 	}
 }
 
+/* Run @guest, which copies from MMIO, into a hole that is in the way of the copy. */
+static void run_into_after_mmio(struct kvm_vcpu *vcpu, void *guest)
+{
+	struct hole hole = page_table_hole(vcpu->vm, BORDER);
+
+	vcpu_arch_set_entry_point(vcpu, guest);
+	vcpu_run_expect_sync(vcpu);
+	protect_page(hole.hva, PROT_NONE);
+	expect_mmio_read(vcpu, MAGIC);
+	expect_hole(vcpu, &hole);
+	unprotect_page(hole.hva);
+	vcpu_run_expect_done(vcpu);
+}
+
 TEST_F(memory_fault, push_reads_mmio_once)
 {
-	struct hole hole = page_table_hole(self->vm, BORDER);
-
-	vcpu_arch_set_entry_point(self->vcpu, guest_push_mmio);
-	expect_ready(self->vcpu);
-	punch(&hole, PROT_NONE);
-	expect_mmio_read(self->vcpu, MAGIC);
-	expect_hole(self->vcpu, &hole);
-	mend(&hole);
-	expect_done(self->vcpu);
+	run_into_after_mmio(self->vcpu, guest_push_mmio);
 	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER + 56), MAGIC);
 }
 
 TEST_F(memory_fault, movs_reads_mmio_once)
 {
-	struct hole hole = page_table_hole(self->vm, BORDER);
-
-	vcpu_arch_set_entry_point(self->vcpu, guest_movs_mmio);
-	expect_ready(self->vcpu);
-	punch(&hole, PROT_NONE);
-	expect_mmio_read(self->vcpu, MAGIC);
-	expect_hole(self->vcpu, &hole);
-	mend(&hole);
-	expect_done(self->vcpu);
+	run_into_after_mmio(self->vcpu, guest_movs_mmio);
 	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER), MAGIC);
 }
 
@@ -435,19 +444,14 @@ TEST_F(memory_fault, movs_reads_mmio_once)
 TEST_F(memory_fault, movs_writes_hole_as_mmio)
 {
 	struct hole hole = gva_hole(self->vm, BORDER);
-	struct kvm_run *run = self->vcpu->run;
 
 	vcpu_arch_set_entry_point(self->vcpu, guest_movs_mmio);
-	expect_ready(self->vcpu);
-	punch(&hole, PROT_NONE);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(hole.hva, PROT_NONE);
 	expect_mmio_read(self->vcpu, MAGIC);
-
-	vcpu_run(self->vcpu);
-	TEST_ASSERT_KVM_EXIT_REASON(self->vcpu, KVM_EXIT_MMIO);
-	TEST_ASSERT_EQ(run->mmio.phys_addr, hole.gpa);
-	TEST_ASSERT_EQ(run->mmio.is_write, 1);
-	mend(&hole);
-	expect_done(self->vcpu);
+	vcpu_run_expect_mmio(self->vcpu, hole.gpa, sizeof(u64), true);
+	unprotect_page(hole.hva);
+	vcpu_run_expect_done(self->vcpu);
 }
 
 /* "ud2; .ascii kvm; mov $MAGIC, %rax; ret", of which the last six bytes cross. */
@@ -458,29 +462,35 @@ static void write_code(struct kvm_vm *vm)
 		0x67, 0x45, 0x23, 0x01, 0xc3,
 	};
 
-	memcpy(addr_gva2hva(vm, BORDER - 11), code, 11);
+	memcpy(addr_gva2hva(vm, CODE), code, 11);
 	memcpy(addr_gva2hva(vm, BORDER), code + 11, sizeof(code) - 11);
 }
 
 TEST_F(memory_fault, emulator_fetches_across_page)
 {
-	REQUIRE_FEP();
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
 	write_code(self->vm);
 	run_guest_into(self->vcpu, guest_exec, gva_hole(self->vm, BORDER), PROT_NONE);
 }
 
 TEST_F(memory_fault, emulator_fetches_through_page_table)
 {
-	REQUIRE_FEP();
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
 	write_code(self->vm);
 	run_guest_into(self->vcpu, guest_exec, page_table_hole(self->vm, BORDER), PROT_NONE);
 }
 
 TEST_F(memory_fault, emulator_reads_descriptor)
 {
-	REQUIRE_FEP();
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
 	run_guest_into(self->vcpu, guest_load_segment_fep,
-		 gva_hole(self->vm, self->vm->arch.gdt), PROT_NONE);
+		       gva_hole(self->vm, self->vm->arch.gdt), PROT_NONE);
 }
 
 /* Let CPL 3 access @gva. */
@@ -530,16 +540,17 @@ TEST_F(memory_fault, emulator_reads_io_bitmap)
 	struct hole hole = gva_hole(self->vm, self->vm->arch.tss);
 	int i;
 
-	REQUIRE_FEP();
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
 	for (i = 0; i < 2; i++) {
 		set_user_code(self->vm, self->vcpu, code, sizeof(code));
-		punch(&hole, PROT_NONE);
+		protect_page(hole.hva, PROT_NONE);
 		expect_hole_once(self->vcpu, &hole);
-		mend(&hole);
+		unprotect_page(hole.hva);
 	}
 	set_user_code(self->vm, self->vcpu, code, sizeof(code));
-	vcpu_run(self->vcpu);
-	TEST_ASSERT_KVM_EXIT_REASON(self->vcpu, KVM_EXIT_IO);
+	vcpu_run_expect(self->vcpu, 0, KVM_EXIT_IO);
 	TEST_ASSERT_EQ(self->vcpu->run->io.port, SMI_PORT);
 }
 
@@ -556,13 +567,13 @@ TEST_F(memory_fault, invpcid_reads_descriptor)
 TEST_F(memory_fault, exception_reads_idt)
 {
 	run_guest_into(self->vcpu, guest_exception,
-		 gva_hole(self->vm, self->vm->arch.idt), PROT_NONE);
+		       gva_hole(self->vm, self->vm->arch.idt), PROT_NONE);
 }
 
 TEST_F(memory_fault, exception_reads_gdt)
 {
 	run_guest_into(self->vcpu, guest_exception,
-		 gva_hole(self->vm, self->vm->arch.gdt), PROT_NONE);
+		       gva_hole(self->vm, self->vm->arch.gdt), PROT_NONE);
 }
 
 TEST_F(memory_fault, exception_writes_stack)
@@ -586,16 +597,18 @@ static void expect_access(void *guest, bool table, int prot, u64 flags)
 
 	hole = table ? page_table_hole(vm, BORDER) : gva_hole(vm, BORDER);
 	hole.flags = flags;
-	expect_ready(vcpu);
-	punch(&hole, prot);
+	vcpu_run_expect_sync(vcpu);
+	protect_page(hole.hva, prot);
 	expect_hole_once(vcpu, &hole);
-	mend(&hole);
+	unprotect_page(hole.hva);
 	kvm_vm_free(vm);
 }
 
 TEST_F(memory_fault, emulated_access_is_told)
 {
-	REQUIRE_FEP();
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
 	if (kvm_check_cap(KVM_CAP_MEMORY_FAULT_FLAGS) != ACCESS_FLAGS)
 		SKIP(return, "KVM does not tell the access");
 
@@ -610,7 +623,7 @@ static struct hole setup_smi(struct kvm_vm *vm, struct kvm_vcpu *vcpu)
 {
 	setup_smram(vm, vcpu, SMRAM_GPA, smi_handler, sizeof(smi_handler));
 	vcpu_arch_set_entry_point(vcpu, guest_loop);
-	expect_ready(vcpu);
+	vcpu_run_expect_sync(vcpu);
 	inject_smi(vcpu);
 
 	/* The state save area is the end of SMRAM. */
@@ -619,8 +632,7 @@ static struct hole setup_smi(struct kvm_vm *vm, struct kvm_vcpu *vcpu)
 
 static void expect_smi_handler(struct kvm_vcpu *vcpu)
 {
-	vcpu_run(vcpu);
-	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
+	vcpu_run_expect(vcpu, 0, KVM_EXIT_IO);
 	TEST_ASSERT_EQ(vcpu->run->io.port, SMI_PORT);
 	vcpu_run_complete_io(vcpu);
 }
@@ -633,11 +645,11 @@ TEST_F(memory_fault, smi_saves_state)
 		SKIP(return, "KVM has no SMM");
 
 	hole = setup_smi(self->vm, self->vcpu);
-	punch(&hole, PROT_READ);
+	protect_page(hole.hva, PROT_READ);
 	expect_hole(self->vcpu, &hole);
-	mend(&hole);
+	unprotect_page(hole.hva);
 	expect_smi_handler(self->vcpu);
-	expect_done(self->vcpu);
+	vcpu_run_expect_done(self->vcpu);
 }
 
 TEST_F(memory_fault, rsm_restores_state)
@@ -649,10 +661,10 @@ TEST_F(memory_fault, rsm_restores_state)
 
 	hole = setup_smi(self->vm, self->vcpu);
 	expect_smi_handler(self->vcpu);
-	punch(&hole, PROT_NONE);
+	protect_page(hole.hva, PROT_NONE);
 	expect_hole(self->vcpu, &hole);
-	mend(&hole);
-	expect_done(self->vcpu);
+	unprotect_page(hole.hva);
+	vcpu_run_expect_done(self->vcpu);
 }
 
 TEST_HARNESS_MAIN

@@ -56,18 +56,6 @@ static void l1_vmrun(struct svm_test_data *svm)
 	GUEST_DONE();
 }
 
-static void expect_ucall(struct kvm_vcpu *vcpu, u64 cmd)
-{
-	struct ucall uc;
-
-	vcpu_run(vcpu);
-	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
-
-	if (get_ucall(vcpu, &uc) == UCALL_ABORT)
-		REPORT_GUEST_ASSERT(uc);
-	TEST_ASSERT_EQ(uc.cmd, cmd);
-}
-
 FIXTURE(vp_assist) {
 	struct kvm_vcpu *vcpu;
 };
@@ -93,22 +81,22 @@ FIXTURE_TEARDOWN(vp_assist)
 TEST_F(vp_assist, no_memslot)
 {
 	vcpu_arch_set_entry_point(self->vcpu, l1_vmrun_gp);
-	expect_ucall(self->vcpu, UCALL_SYNC);
+	vcpu_run_expect_sync(self->vcpu);
 
 	vm_mem_region_delete(self->vcpu->vm, ASSIST_SLOT);
-	expect_ucall(self->vcpu, UCALL_DONE);
+	vcpu_run_expect_done(self->vcpu);
 }
 
 /* The page can't be moved to ROM while it is enabled, not even by userspace. */
 TEST_F(vp_assist, readonly_memslot)
 {
 	vcpu_arch_set_entry_point(self->vcpu, l1_vmrun_gp);
-	expect_ucall(self->vcpu, UCALL_SYNC);
+	vcpu_run_expect_sync(self->vcpu);
 
 	vm_mem_region_delete(self->vcpu->vm, ASSIST_SLOT);
 	vm_userspace_mem_region_add(self->vcpu->vm, VM_MEM_SRC_ANONYMOUS,
 				    ASSIST_GPA, ASSIST_SLOT, 1, KVM_MEM_READONLY);
-	expect_ucall(self->vcpu, UCALL_DONE);
+	vcpu_run_expect_done(self->vcpu);
 }
 
 TEST_F(vp_assist, hole)
@@ -116,14 +104,14 @@ TEST_F(vp_assist, hole)
 	void *hva = addr_gpa2hva(self->vcpu->vm, ASSIST_GPA);
 
 	vcpu_arch_set_entry_point(self->vcpu, l1_vmrun);
-	expect_ucall(self->vcpu, UCALL_SYNC);
+	vcpu_run_expect_sync(self->vcpu);
 
-	hva_revoke(hva);
+	protect_page(hva, PROT_NONE);
 	vcpu_run_expect_memory_fault(self->vcpu, ASSIST_GPA, 0);
 	vcpu_run_expect_memory_fault(self->vcpu, ASSIST_GPA, 0);
 
-	hva_restore(hva);
-	expect_ucall(self->vcpu, UCALL_DONE);
+	unprotect_page(hva);
+	vcpu_run_expect_done(self->vcpu);
 }
 
 int main(int argc, char *argv[])

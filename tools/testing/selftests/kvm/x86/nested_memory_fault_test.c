@@ -6,7 +6,8 @@
  */
 #include "kvm_test_harness.h"
 #include "kvm_util.h"
-#include "memory_fault_hole.h"
+#include "memory_fault.h"
+#include "memory_hole.h"
 #include "processor.h"
 #include "svm_util.h"
 #include "test_util.h"
@@ -23,12 +24,14 @@
 #define CODE		"\x48\xb8\xef\xcd\xab\x89\x67\x45\x23\x01\xc3"
 
 static void *l2_entry;
+/* L2 can't ask CPUID, which exits to L1 on VMX. */
+static bool is_vmx;
 static bool l1_has_bitmaps;
 static u64 iopm_gpa;
 
 static void l2_exit(void)
 {
-	if (this_cpu_has(X86_FEATURE_VMX))
+	if (is_vmx)
 		vmcall();
 	else
 		vmmcall();
@@ -131,7 +134,7 @@ static void vmx_setup(struct vmx_pages *vmx)
 /* L1 runs L2, which must come back by its own will. */
 static void l1_run(void *data)
 {
-	if (this_cpu_has(X86_FEATURE_VMX)) {
+	if (is_vmx) {
 		vmx_setup(data);
 		GUEST_ASSERT(!vmlaunch());
 		GUEST_ASSERT_EQ(vmreadz(VM_EXIT_REASON), EXIT_REASON_VMCALL);
@@ -209,6 +212,47 @@ static void l1_vmclear(struct vmx_pages *vmx)
 	GUEST_DONE();
 }
 
+/* What L1 has written to a VMCS must be there after VMCLEAR. */
+static void l1_vmclear_current(struct vmx_pages *vmx)
+{
+	GUEST_ASSERT(prepare_for_vmx_operation(vmx));
+	GUEST_ASSERT(load_vmcs(vmx));
+	GUEST_ASSERT(!vmwrite(GUEST_RIP, MAGIC));
+	guest_ready();
+	GUEST_ASSERT(!vmclear(vmx->vmcs_gpa));
+	GUEST_ASSERT(!vmptrld(vmx->vmcs_gpa));
+	GUEST_ASSERT_EQ(vmreadz(GUEST_RIP), MAGIC);
+	GUEST_DONE();
+}
+
+static void l1_vmlaunch(void)
+{
+	guest_ready();
+	GUEST_ASSERT(!vmlaunch());
+	GUEST_ASSERT_EQ(vmreadz(VM_EXIT_REASON), EXIT_REASON_VMCALL);
+	GUEST_DONE();
+}
+
+static void l1_apic_access_page(struct vmx_pages *vmx)
+{
+	vmx_setup(vmx);
+	vmwrite(CPU_BASED_VM_EXEC_CONTROL, vmreadz(CPU_BASED_VM_EXEC_CONTROL) |
+					   CPU_BASED_ACTIVATE_SECONDARY_CONTROLS);
+	vmwrite(SECONDARY_VM_EXEC_CONTROL, vmreadz(SECONDARY_VM_EXEC_CONTROL) |
+					   SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES);
+	vmwrite(APIC_ACCESS_ADDR, iopm_gpa + 2 * PAGE_SIZE);
+	l1_vmlaunch();
+}
+
+static void l1_virtual_apic_page(struct vmx_pages *vmx)
+{
+	vmx_setup(vmx);
+	vmwrite(CPU_BASED_VM_EXEC_CONTROL, vmreadz(CPU_BASED_VM_EXEC_CONTROL) |
+					   CPU_BASED_TPR_SHADOW);
+	vmwrite(VIRTUAL_APIC_PAGE_ADDR, iopm_gpa + 2 * PAGE_SIZE);
+	l1_vmlaunch();
+}
+
 /* The operand of VMPTRST is L1's ordinary memory. */
 static void l1_vmptrst(struct vmx_pages *vmx)
 {
@@ -243,6 +287,8 @@ FIXTURE_SETUP(nested_memory_fault)
 		SKIP(return, "KVM supports neither nested VMX nor nested SVM");
 
 	vm = vm_create_with_one_vcpu(&self->vcpu, l1_run);
+	is_vmx = kvm_cpu_has(X86_FEATURE_VMX);
+	sync_global_to_guest(vm, is_vmx);
 	self->vm = vm;
 	self->tdp = kvm_cpu_has_tdp();
 	self->data_gpa = vm_phy_page_alloc(vm, KVM_GUEST_PAGE_TABLE_MIN_PADDR, 0);
@@ -253,7 +299,7 @@ FIXTURE_SETUP(nested_memory_fault)
 
 	if (self->tdp)
 		vm_enable_tdp(vm);
-	if (kvm_cpu_has(X86_FEATURE_VMX))
+	if (is_vmx)
 		self->vmx = vcpu_alloc_vmx(vm, &self->nested_gva);
 	else
 		self->svm = vcpu_alloc_svm(vm, &self->nested_gva);
@@ -280,16 +326,6 @@ static void set_l2(struct kvm_vm *vm, void *guest, gpa_t bitmap)
 	sync_global_to_guest(vm, l1_has_bitmaps);
 	sync_global_to_guest(vm, iopm_gpa);
 }
-
-#define REQUIRE(cond, reason)			\
-do {						\
-	if (!(cond))				\
-		SKIP(return, reason);		\
-} while (0)
-
-#define REQUIRE_TDP()	REQUIRE(self->tdp, "L1 has no nested paging")
-#define REQUIRE_SVM()	REQUIRE(kvm_cpu_has(X86_FEATURE_SVM), "KVM has no nested SVM")
-#define REQUIRE_VMX()	REQUIRE(kvm_cpu_has(X86_FEATURE_VMX), "KVM has no nested VMX")
 
 TEST_F(nested_memory_fault, l2_read)
 {
@@ -319,14 +355,18 @@ TEST_F(nested_memory_fault, l2_page_table)
 
 TEST_F(nested_memory_fault, l2_page_table_emulated)
 {
-	REQUIRE_FEP();
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
 	set_l2(self->vm, l2_read_fep, 0);
 	run_into(self->vcpu, table_hole(self->vm, vm_get_pte(self->vm, DATA)), PROT_NONE);
 }
 
 TEST_F(nested_memory_fault, nested_page_table)
 {
-	REQUIRE_TDP();
+	if (!self->tdp)
+		SKIP(return, "L1 has no nested paging");
+
 	set_l2(self->vm, l2_read, 0);
 	run_into(self->vcpu, table_hole(self->vm, tdp_get_pte(self->vm, L2_DATA_GPA)),
 		 PROT_NONE);
@@ -334,7 +374,9 @@ TEST_F(nested_memory_fault, nested_page_table)
 
 TEST_F(nested_memory_fault, nested_page_table_accessed_dirty)
 {
-	REQUIRE_TDP();
+	if (!self->tdp)
+		SKIP(return, "L1 has no nested paging");
+
 	set_l2(self->vm, l2_write, 0);
 	run_into(self->vcpu, table_hole(self->vm, tdp_get_pte(self->vm, L2_DATA_GPA)),
 		 PROT_READ);
@@ -342,8 +384,11 @@ TEST_F(nested_memory_fault, nested_page_table_accessed_dirty)
 
 TEST_F(nested_memory_fault, nested_page_table_emulated)
 {
-	REQUIRE_FEP();
-	REQUIRE_TDP();
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+	if (!self->tdp)
+		SKIP(return, "L1 has no nested paging");
+
 	set_l2(self->vm, l2_read_fep, 0);
 	run_into(self->vcpu, table_hole(self->vm, tdp_get_pte(self->vm, L2_DATA_GPA)),
 		 PROT_NONE);
@@ -354,7 +399,7 @@ TEST_F(nested_memory_fault, msr_bitmap_on_exit)
 	gpa_t gpa;
 
 	set_l2(self->vm, l2_rdmsr, self->iopm_gpa);
-	gpa = kvm_cpu_has(X86_FEATURE_VMX) ? self->vmx->msr_gpa : self->svm->msr_gpa;
+	gpa = is_vmx ? self->vmx->msr_gpa : self->svm->msr_gpa;
 	run_into(self->vcpu, gpa_hole(self->vm, gpa), PROT_NONE);
 }
 
@@ -364,21 +409,22 @@ TEST_F(nested_memory_fault, io_bitmap_on_exit)
 	struct kvm_run *run = self->vcpu->run;
 
 	set_l2(self->vm, l2_in, self->iopm_gpa);
-	expect_ready(self->vcpu);
-	punch(&hole, PROT_NONE);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(hole.hva, PROT_NONE);
 	expect_hole(self->vcpu, &hole);
-	mend(&hole);
+	unprotect_page(hole.hva);
 
-	vcpu_run(self->vcpu);
-	TEST_ASSERT_KVM_EXIT_REASON(self->vcpu, KVM_EXIT_IO);
+	vcpu_run_expect(self->vcpu, 0, KVM_EXIT_IO);
 	TEST_ASSERT_EQ(run->io.port, PORT);
 	*(u32 *)((u8 *)run + run->io.data_offset) = 0xfeedf00d;
-	expect_done(self->vcpu);
+	vcpu_run_expect_done(self->vcpu);
 }
 
 TEST_F(nested_memory_fault, svm_vmrun)
 {
-	REQUIRE_SVM();
+	if (is_vmx)
+		SKIP(return, "KVM has no nested SVM");
+
 	set_l2(self->vm, l2_nop, 0);
 	vcpu_arch_set_entry_point(self->vcpu, l1_vmrun);
 	run_into(self->vcpu, gpa_hole(self->vm, self->svm->vmcb_gpa), PROT_NONE);
@@ -386,7 +432,9 @@ TEST_F(nested_memory_fault, svm_vmrun)
 
 TEST_F(nested_memory_fault, svm_vmrun_read_only)
 {
-	REQUIRE_SVM();
+	if (is_vmx)
+		SKIP(return, "KVM has no nested SVM");
+
 	set_l2(self->vm, l2_nop, 0);
 	vcpu_arch_set_entry_point(self->vcpu, l1_vmrun);
 	run_into(self->vcpu, gpa_hole(self->vm, self->svm->vmcb_gpa), PROT_READ);
@@ -394,7 +442,9 @@ TEST_F(nested_memory_fault, svm_vmrun_read_only)
 
 TEST_F(nested_memory_fault, svm_vmrun_msr_bitmap)
 {
-	REQUIRE_SVM();
+	if (is_vmx)
+		SKIP(return, "KVM has no nested SVM");
+
 	set_l2(self->vm, l2_nop, self->iopm_gpa);
 	vcpu_arch_set_entry_point(self->vcpu, l1_vmrun);
 	run_into(self->vcpu, gpa_hole(self->vm, self->svm->msr_gpa), PROT_NONE);
@@ -402,42 +452,83 @@ TEST_F(nested_memory_fault, svm_vmrun_msr_bitmap)
 
 TEST_F(nested_memory_fault, svm_vmload)
 {
-	REQUIRE_SVM();
+	if (is_vmx)
+		SKIP(return, "KVM has no nested SVM");
+
 	vcpu_arch_set_entry_point(self->vcpu, l1_vmload);
 	run_into(self->vcpu, gpa_hole(self->vm, self->svm->vmcb_gpa), PROT_NONE);
 }
 
 TEST_F(nested_memory_fault, svm_vmsave)
 {
-	REQUIRE_SVM();
+	if (is_vmx)
+		SKIP(return, "KVM has no nested SVM");
+
 	vcpu_arch_set_entry_point(self->vcpu, l1_vmsave);
 	run_into(self->vcpu, gpa_hole(self->vm, self->svm->vmcb_gpa), PROT_NONE);
 }
 
 TEST_F(nested_memory_fault, vmx_vmxon)
 {
-	REQUIRE_VMX();
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
 	vcpu_arch_set_entry_point(self->vcpu, l1_vmxon);
 	run_into(self->vcpu, gpa_hole(self->vm, self->vmx->vmxon_gpa), PROT_NONE);
 }
 
 TEST_F(nested_memory_fault, vmx_vmptrld)
 {
-	REQUIRE_VMX();
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
 	vcpu_arch_set_entry_point(self->vcpu, l1_vmptrld);
 	run_into(self->vcpu, gpa_hole(self->vm, self->vmx->vmcs_gpa), PROT_NONE);
 }
 
 TEST_F(nested_memory_fault, vmx_vmclear)
 {
-	REQUIRE_VMX();
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
 	vcpu_arch_set_entry_point(self->vcpu, l1_vmclear);
 	run_into(self->vcpu, gpa_hole(self->vm, self->vmx->vmcs_gpa), PROT_READ);
 }
 
+TEST_F(nested_memory_fault, vmx_vmclear_flushes)
+{
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
+	vcpu_arch_set_entry_point(self->vcpu, l1_vmclear_current);
+	run_into(self->vcpu, gpa_hole(self->vm, self->vmx->vmcs_gpa), PROT_READ);
+}
+
+TEST_F(nested_memory_fault, vmx_apic_access_page)
+{
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
+	set_l2(self->vm, l2_nop, self->iopm_gpa);
+	vcpu_arch_set_entry_point(self->vcpu, l1_apic_access_page);
+	run_into(self->vcpu, gpa_hole(self->vm, self->iopm_gpa + 2 * PAGE_SIZE), PROT_READ);
+}
+
+TEST_F(nested_memory_fault, vmx_virtual_apic_page)
+{
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
+	set_l2(self->vm, l2_nop, self->iopm_gpa);
+	vcpu_arch_set_entry_point(self->vcpu, l1_virtual_apic_page);
+	run_into(self->vcpu, gpa_hole(self->vm, self->iopm_gpa + 2 * PAGE_SIZE), PROT_READ);
+}
+
 TEST_F(nested_memory_fault, vmx_vmptrst)
 {
-	REQUIRE_VMX();
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
 	vcpu_arch_set_entry_point(self->vcpu, l1_vmptrst);
 	run_into(self->vcpu, gpa_hole(self->vm, self->data_gpa), PROT_NONE);
 }

@@ -10,6 +10,7 @@
 
 #include "kselftest.h"
 #include "kvm_util.h"
+#include "memory_fault.h"
 #include "processor.h"
 #include "svm_util.h"
 #include "test_util.h"
@@ -85,18 +86,6 @@ static void trace_stop(char *trace, size_t size)
 	rmdir(instance);
 }
 
-static void expect_done(struct kvm_vcpu *vcpu)
-{
-	struct ucall uc;
-
-	vcpu_run(vcpu);
-	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
-
-	if (get_ucall(vcpu, &uc) == UCALL_ABORT)
-		REPORT_GUEST_ASSERT(uc);
-	TEST_ASSERT_EQ(uc.cmd, UCALL_DONE);
-}
-
 int main(int argc, char *argv[])
 {
 	struct kvm_vcpu *vcpu;
@@ -114,7 +103,7 @@ int main(int argc, char *argv[])
 	ksft_print_header();
 	ksft_set_plan(1);
 
-	expect_done(vcpu);
+	vcpu_run_expect_done(vcpu);
 
 	trace_stop(trace, sizeof(trace));
 	ksft_test_result(strstr(trace, "reason: invalid_guest_state "),

@@ -85,22 +85,6 @@ static void *alloc_page(int prot)
 	return kvm_mmap(PAGE_SIZE, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 }
 
-static void expect_done(struct kvm_vcpu *vcpu)
-{
-	struct ucall uc;
-
-	vcpu_run(vcpu);
-	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
-	TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_DONE);
-}
-
-static void expect_mmio(struct kvm_vcpu *vcpu)
-{
-	vcpu_run(vcpu);
-	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_MMIO);
-	TEST_ASSERT_EQ(vcpu->run->mmio.phys_addr, MMIO_GPA);
-}
-
 /* The blob can't be read, as often as one tries, and then it can. */
 static void expect_bad_blob(struct kvm_vcpu *vcpu)
 {
@@ -114,7 +98,7 @@ static void expect_bad_blob(struct kvm_vcpu *vcpu)
 	memset(blob, BLOB_BYTE, PAGE_SIZE);
 	set_blob(vm, blob);
 
-	expect_done(vcpu);
+	vcpu_run_expect_done(vcpu);
 	TEST_ASSERT(!memcmp(addr_gpa2hva(vm, HCALL_GPA), blob, PAGE_SIZE),
 		    "The hypercall page differs from the blob");
 }
@@ -151,7 +135,7 @@ TEST_F(xen_hypercall_blob, alone)
 TEST_F(xen_hypercall_blob, after_mmio)
 {
 	vcpu_arch_set_entry_point(self->vcpu, guest_mmio_before);
-	expect_mmio(self->vcpu);
+	vcpu_run_expect_mmio(self->vcpu, MMIO_GPA, sizeof(u32), false);
 	expect_bad_blob(self->vcpu);
 }
 
@@ -180,11 +164,11 @@ TEST_F(xen_hypercall_blob, after_memory_fault)
 {
 	void *hva = addr_gpa2hva(self->vcpu->vm, HOLE_GPA);
 
-	hva_revoke(hva);
+	protect_page(hva, PROT_NONE);
 	vcpu_arch_set_entry_point(self->vcpu, guest_memory_fault_before);
 	vcpu_run_expect_memory_fault(self->vcpu, HOLE_GPA, 0);
 
-	hva_restore(hva);
+	unprotect_page(hva);
 	expect_bad_blob(self->vcpu);
 }
 
