@@ -68,7 +68,7 @@ tree_get() {
 base_tree_get() {
 	local from=$BUILD/tree id
 
-	id=$(git -C "$from" rev-parse refs/kmf/base)
+	id=$(cat "$from/.git/kmf-base")
 	[ "$(cat "$TREE/.base-id" 2>/dev/null)" != "$id" ] || return 0
 	say "copying the unpatched base to $TREE"
 	space "$BUILD" 2500

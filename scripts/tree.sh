@@ -43,8 +43,9 @@ kdir_files() {
 		else
 			find . -name .git -prune -o \( -type f -o -type l \) \
 				! -name '*.o' ! -name '*.ko' ! -name '*.cmd' \
-				! -path './.config*' ! -path '*/generated/*' \
-				! -path './include/config/*' -printf '%P\0'
+				! -path './.config*' ! -path './include/config/*' \
+				! -path './include/generated/*' \
+				! -path './arch/*/include/generated/*' -printf '%P\0'
 		fi | while IFS= read -r -d '' file; do
 			[ ! -f "$file" ] || printf '%s\0' "$file"
 		done
