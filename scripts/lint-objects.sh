@@ -55,7 +55,7 @@ compile() {
 # TREE and KOUT are the base's.
 base_warnings() {
 	local key store from=$KOUT
-	key=$( (git -C "$TREE" rev-parse refs/kmf/base; cat "$KOUT/.config"
+	key=$( (cat "$TREE/.git/kmf-base" "$KOUT/.config"
 		printf '%s\n' "${OBJECTS[@]}"; "${CROSS}gcc" --version
 		sparse --version) 2>&1 | sha256sum | cut -c1-24)
 	store=$CACHE/lint/$ARCH-$key
