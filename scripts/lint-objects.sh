@@ -45,9 +45,15 @@ warnings() {
 
 # compile LOG: exits with make's status.
 compile() {
+	local rc=0
 	rm -f "${OBJECTS[@]/#/$KOUT/}"
-	kmake -k -j"$JOBS" C=2 CF=-D__CHECK_ENDIAN__ W=1 "${OBJECTS[@]}" \
-		>"$1" 2>&1
+	kmake -k -j"$JOBS" C=2 CHECK="$TOP/scripts/sparse.sh" CF=-D__CHECK_ENDIAN__ W=1 \
+		"${OBJECTS[@]}" >"$1" 2>&1 || rc=$?
+	grep -aq '^  CHECK' "$1" || {
+		echo "make: Error: sparse was not run" >>"$1"
+		return 1
+	}
+	return "$rc"
 }
 
 # base_warnings: of the same objects, where the base has them; kept, since
@@ -67,6 +73,7 @@ base_warnings() {
 		mkdir -p "$KOUT"
 		(cd "$from" && tar -c --exclude='*.o' -f - .) |
 			tar -x -C "$KOUT" -f -
+		# An object that is new is missing there.
 		compile "$KOUT/lint.log" || true
 		warnings "$KOUT/lint.log" >"$store.tmp"
 		mv "$store.tmp" "$store"
