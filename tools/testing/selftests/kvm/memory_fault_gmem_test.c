@@ -99,8 +99,10 @@ static void guest_code(void)
 
 static void guest_read_forever(void)
 {
-	for (;;)
+	for (;;) {
 		READ_ONCE(*(u64 *)TEST_GVA);
+		GUEST_SYNC(0);
+	}
 }
 
 #ifdef __x86_64__
@@ -754,7 +756,9 @@ TEST_F(gmem, memslot_deleted)
 
 	vcpu_arch_set_entry_point(t->vcpu, guest_read_forever);
 	kvm_pthread_create(&thread, NULL, delete_memory, t);
-	err = run_with_stale_fault(t);
+	do {
+		err = run_with_stale_fault(t);
+	} while (!err && get_ucall(t->vcpu, NULL) == UCALL_SYNC);
 	kvm_pthread_join(thread, NULL);
 
 	/* Private memory that is missing cannot be MMIO. */

@@ -142,9 +142,13 @@ static void map_stage2(struct kvm_vm *vm)
 	sync_global_to_guest(vm, vtcr);
 }
 
-FIXTURE_SETUP(nested_memory_fault)
+static void nested_vm_create(FIXTURE_DATA(nested_memory_fault) *self, u64 flags)
 {
-	self->vm = vm_create_with_one_vcpu(&self->vcpu, l1_run);
+	self->vm = vm_create(1);
+	if (flags)
+		vm_enable_cap(self->vm, KVM_CAP_MEMORY_FAULT_FLAGS, flags);
+	self->vcpu = vm_vcpu_add(self->vm, 0, l1_run);
+	kvm_arch_vm_finalize_vcpus(self->vm);
 	l2_vcpu_init(self->vcpu);
 
 	vm_userspace_mem_region_add(self->vm, VM_MEM_SRC_ANONYMOUS, DATA_GPA,
@@ -161,10 +165,20 @@ FIXTURE_SETUP(nested_memory_fault)
 	self->data[0] = MAGIC;
 }
 
-FIXTURE_TEARDOWN(nested_memory_fault)
+static void nested_vm_free(FIXTURE_DATA(nested_memory_fault) *self)
 {
 	free(self->copy);
 	kvm_vm_free(self->vm);
+}
+
+FIXTURE_SETUP(nested_memory_fault)
+{
+	nested_vm_create(self, 0);
+}
+
+FIXTURE_TEARDOWN(nested_memory_fault)
+{
+	nested_vm_free(self);
 }
 
 /* L2 has been stopped in the middle of its access, L1 knows nothing of it. */
@@ -196,18 +210,24 @@ static void expect_l2_abort(struct kvm_vm *vm, u64 ec, u64 fsc)
 		    (unsigned long)fsc, (unsigned long)l2_exit.esr);
 }
 
-static void run_and_mend(struct kvm_vcpu *vcpu, void *hva, gpa_t gpa, void *copy)
+static void run_and_mend_access(struct kvm_vcpu *vcpu, void *hva, gpa_t gpa,
+				void *copy, u64 flags)
 {
 	lose_page(hva, copy);
-	vcpu_run_expect_memory_fault(vcpu, gpa, 0);
+	vcpu_run_expect_memory_fault(vcpu, gpa, flags);
 	expect_in_l2(vcpu);
 
 	/* As long as it is not mended, userspace is told again. */
-	vcpu_run_expect_memory_fault(vcpu, gpa, 0);
+	vcpu_run_expect_memory_fault(vcpu, gpa, flags);
 
 	mend_page(hva, copy);
 	vcpu_run_expect_done(vcpu);
 	expect_l2_exit(vcpu->vm, ESR_ELx_EC_HVC64);
+}
+
+static void run_and_mend(struct kvm_vcpu *vcpu, void *hva, gpa_t gpa, void *copy)
+{
+	run_and_mend_access(vcpu, hva, gpa, copy, 0);
 }
 
 static void expect_value(struct kvm_vm *vm, u64 expected)
@@ -430,6 +450,53 @@ TEST_F(nested_memory_fault, at_bogus_vtcr)
 	vcpu_args_set(self->vcpu, 1, L2_IPA);
 	vcpu_run_expect_done(self->vcpu);
 	expect_par_fault(self->vm, ESR_ELx_FSC_FAULT_L(0));
+}
+
+/* What L2 did, if the VM wants to know. */
+FIXTURE(nested_access) {
+	FIXTURE_DATA(nested_memory_fault) nested;
+};
+
+FIXTURE_SETUP(nested_access)
+{
+	u64 flags = kvm_check_cap(KVM_CAP_MEMORY_FAULT_FLAGS);
+
+	if (!flags)
+		SKIP(return, "KVM does not tell how memory is accessed");
+
+	nested_vm_create(&self->nested, flags);
+}
+
+FIXTURE_TEARDOWN(nested_access)
+{
+	if (self->nested.vm)
+		nested_vm_free(&self->nested);
+}
+
+TEST_F(nested_access, read)
+{
+	vcpu_args_set(self->nested.vcpu, 1, l2_read);
+	run_and_mend_access(self->nested.vcpu, self->nested.data, DATA_GPA,
+			    self->nested.copy, KVM_MEMORY_EXIT_FLAG_READ);
+}
+
+TEST_F(nested_access, write)
+{
+	vcpu_args_set(self->nested.vcpu, 1, l2_increment);
+	protect_page(self->nested.data, PROT_READ);
+	vcpu_run_expect_memory_fault(self->nested.vcpu, DATA_GPA,
+				     KVM_MEMORY_EXIT_FLAG_WRITE);
+	unprotect_page(self->nested.data);
+	vcpu_run_expect_done(self->nested.vcpu);
+	TEST_ASSERT_EQ(self->nested.data[0], MAGIC + 1);
+}
+
+TEST_F(nested_access, execute)
+{
+	write_return_insn(self->nested.data);
+	vcpu_args_set(self->nested.vcpu, 1, l2_execute);
+	run_and_mend_access(self->nested.vcpu, self->nested.data, DATA_GPA,
+			    self->nested.copy, KVM_MEMORY_EXIT_FLAG_EXEC);
 }
 
 int main(int argc, char **argv)

@@ -279,14 +279,19 @@ FIXTURE(nested_memory_fault)
 	bool tdp;
 };
 
-FIXTURE_SETUP(nested_memory_fault)
+static bool has_nested(void)
 {
-	struct kvm_vm *vm;
+	return kvm_cpu_has(X86_FEATURE_VMX) || kvm_cpu_has(X86_FEATURE_SVM);
+}
 
-	if (!kvm_cpu_has(X86_FEATURE_VMX) && !kvm_cpu_has(X86_FEATURE_SVM))
-		SKIP(return, "KVM supports neither nested VMX nor nested SVM");
+static void nested_vm_create(FIXTURE_DATA(nested_memory_fault) *self, u64 flags)
+{
+	struct kvm_vm *vm = vm_create(1);
 
-	vm = vm_create_with_one_vcpu(&self->vcpu, l1_run);
+	if (flags)
+		vm_enable_cap(vm, KVM_CAP_MEMORY_FAULT_FLAGS, flags);
+	self->vcpu = vm_vcpu_add(vm, 0, l1_run);
+
 	is_vmx = kvm_cpu_has(X86_FEATURE_VMX);
 	sync_global_to_guest(vm, is_vmx);
 	self->vm = vm;
@@ -309,6 +314,14 @@ FIXTURE_SETUP(nested_memory_fault)
 		tdp_map(vm, L2_DATA_GPA, self->data_gpa, PAGE_SIZE);
 	}
 	*(u64 *)addr_gpa2hva(vm, self->data_gpa) = MAGIC;
+}
+
+FIXTURE_SETUP(nested_memory_fault)
+{
+	if (!has_nested())
+		SKIP(return, "KVM supports neither nested VMX nor nested SVM");
+
+	nested_vm_create(self, 0);
 }
 
 FIXTURE_TEARDOWN(nested_memory_fault)
@@ -531,6 +544,54 @@ TEST_F(nested_memory_fault, vmx_vmptrst)
 
 	vcpu_arch_set_entry_point(self->vcpu, l1_vmptrst);
 	run_into(self->vcpu, gpa_hole(self->vm, self->data_gpa), PROT_NONE);
+}
+
+/* What L2 did, if the VM wants to know. */
+FIXTURE(nested_access)
+{
+	FIXTURE_DATA(nested_memory_fault) nested;
+	struct hole hole;
+};
+
+FIXTURE_SETUP(nested_access)
+{
+	u64 flags = kvm_check_cap(KVM_CAP_MEMORY_FAULT_FLAGS);
+
+	if (!has_nested())
+		SKIP(return, "KVM supports neither nested VMX nor nested SVM");
+	if (!flags)
+		SKIP(return, "KVM does not tell how memory is accessed");
+
+	nested_vm_create(&self->nested, flags);
+	self->hole = gpa_hole(self->nested.vm, self->nested.data_gpa);
+}
+
+FIXTURE_TEARDOWN(nested_access)
+{
+	if (self->nested.vm)
+		kvm_vm_free(self->nested.vm);
+}
+
+TEST_F(nested_access, read)
+{
+	set_l2(self->nested.vm, l2_read, 0);
+	self->hole.flags = KVM_MEMORY_EXIT_FLAG_READ;
+	run_into(self->nested.vcpu, self->hole, PROT_NONE);
+}
+
+TEST_F(nested_access, write)
+{
+	set_l2(self->nested.vm, l2_write, 0);
+	self->hole.flags = KVM_MEMORY_EXIT_FLAG_WRITE;
+	run_into(self->nested.vcpu, self->hole, PROT_READ);
+}
+
+TEST_F(nested_access, exec)
+{
+	set_l2(self->nested.vm, l2_exec, 0);
+	memcpy(self->hole.hva, CODE, sizeof(CODE));
+	self->hole.flags = KVM_MEMORY_EXIT_FLAG_EXEC;
+	run_into(self->nested.vcpu, self->hole, PROT_NONE);
 }
 
 TEST_HARNESS_MAIN
