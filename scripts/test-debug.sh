@@ -12,7 +12,7 @@ main() {
 	local arch where
 
 	stages_begin
-	export FLAVOR=debug SLOWER=5 VM_SILENCE=300
+	export FLAVOR=debug SLOWER=5 VM_SILENCE=300 VM_BOOT_SILENCE=180
 	for arch in x86_64 arm64; do
 		kernel $arch
 		guest "kunit $arch" $arch 900 "$TOP/scripts/kunit.sh"

@@ -13,6 +13,8 @@
 # The console may stay silent for this long: during boot and shutdown, and
 # beyond the limit of the command that is running.
 VM_SILENCE=${VM_SILENCE:-90}
+# Before init runs: QEMU's machine is never silent for long, Bochs loads a CD.
+VM_BOOT_SILENCE=${VM_BOOT_SILENCE:-}
 # A kernel that does not get as far as init is started again: under load, an
 # emulator sometimes loses the timer of a booting machine.
 VM_TRIES=${VM_TRIES:-3}
@@ -131,6 +133,9 @@ vm_run() {
 
 	vm_prepare
 	VM_SIGN=$(vm_sign)
+	if [ -z "$VM_BOOT_SILENCE" ]; then
+		[[ $MODE == ept* ]] && VM_BOOT_SILENCE=150 || VM_BOOT_SILENCE=45
+	fi
 	for ((try = 1; ; try++)); do
 		! vm_once "$1" || return 0
 		[ $VM_UP = 0 ] && [ $try -lt "$VM_TRIES" ] || return 1
@@ -147,7 +152,7 @@ vm_once() {
 	: >"$log"
 	exec {fd}< <(exec timeout -k 5 "$VM_LIMIT" "${VM_CMD[@]}" </dev/null 2>&1)
 	VM_PID=$!
-	VM_DEADLINE=$((SECONDS + VM_SILENCE))
+	VM_DEADLINE=$((SECONDS + VM_BOOT_SILENCE))
 	while [ $SECONDS -lt "$VM_DEADLINE" ]; do
 		rc=0
 		IFS= read -r -t 2 -u "$fd" line || rc=$?
@@ -173,7 +178,8 @@ vm_watch() {
 
 	# shellcheck disable=SC2053  # a glob on purpose
 	[[ $1 != *$VM_SIGN* ]] || VM_SEEN=1
-	[ -n "$VM_NOW" ] || VM_DEADLINE=$((SECONDS + VM_SILENCE))
+	[ -n "$VM_NOW" ] ||
+		VM_DEADLINE=$((SECONDS + (VM_UP ? VM_SILENCE : VM_BOOT_SILENCE)))
 	[[ $1 =~ ^(\[\ *[0-9.]+\]\ )?@@\ (begin|end|done) ]] || return 0
 	read -r word name limit _ <<<"$at"
 	VM_UP=1

@@ -45,7 +45,7 @@ check() {
 }
 
 echo 'TAP version 13'
-VM_SILENCE=3 VM_LIMIT=60 VM_TRIES=1
+VM_SILENCE=3 VM_BOOT_SILENCE=3 VM_LIMIT=60 VM_TRIES=1
 guest "$UP; $BEGIN; echo '[ 1.1] | hello'; echo '@@ end sleeper exit 0 9'; echo '@@ done'"
 check whole_plan 0 '' 2
 RC=0 VM_WHY=$TEXT
