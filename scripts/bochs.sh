@@ -43,7 +43,8 @@ bochs_iso() {
 }
 
 bochs_display() {
-	if bochs --help display_library 2>&1 | grep -qw nogui; then
+	if bochs --help display_library 2>&1 |
+			grep -w nogui >/dev/null; then
 		echo 'display_library: nogui'
 	else
 		echo 'display_library: rfb, options="timeout=0"'

@@ -44,12 +44,13 @@ kernel_files() { ours | grep -E "^($(IFS='|'; echo "${KERNEL_DIRS[*]}"))/"; }
 files_in_series() {
 	local file
 	series_check || true
+	series_patches >"$TMP/patches"
 	kernel_files | sort >"$TMP/have"
 	series_adds | sort >"$TMP/want"
 	comm -23 "$TMP/have" "$TMP/want" |
 		sed 's/$/: not in patches\/series (commit it in build\/tree, then make refresh)/'
 	for file in "$TOP"/patches/*.patch; do
-		series_patches | grep -qxF "${file##*/}" ||
+		grep -qxF "${file##*/}" "$TMP/patches" ||
 			echo "${file##*/}: not in patches/series"
 	done
 }
@@ -228,7 +229,7 @@ readme_files() {
 		esac
 		compgen -G "$TOP/$file" >/dev/null ||
 			compgen -G "$TREE/$file" >/dev/null ||
-			series_adds | grep -q "/$file\$" ||
+			series_adds | grep "/$file\$" >/dev/null ||
 			echo "$file: no such file"
 	done
 }

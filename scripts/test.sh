@@ -9,15 +9,6 @@ SELF='test'
 # shellcheck source=scripts/stages.sh
 . "$TOP/scripts/stages.sh"
 
-# optional NAME LIMIT VERB: a stage of a script that may not be here.
-optional() {
-	if [ -x "$TOP/scripts/$3.sh" ]; then
-		stage "$1" "$2" "$TOP/scripts/$3.sh" || true
-	else
-		skip "$1" 'not in this checkout'
-	fi
-}
-
 guests() {
 	local arch where
 
