@@ -141,7 +141,7 @@ commit_base() {
 	tracked "$NEW" | "${git[@]}" add -f --pathspec-from-file=-
 	# Files at the top that the kernel's own .gitignore asks for.
 	"${git[@]}" add .
-	(cd "$NEW" && find . -type f -not -path './.git/*' -printf '%P\n' |
+	(cd "$NEW" && find . \( -type f -o -type l \) -not -path './.git/*' -printf '%P\n' |
 		LC_ALL=C sort) >"$NEW/.git/kmf-files"
 	GIT_AUTHOR_NAME=${NOBODY% <*} GIT_AUTHOR_EMAIL=kvm-memory-fault@localhost
 	export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL
