@@ -108,7 +108,8 @@ vm_qemu() {
 	if [ "$ARCH" = x86_64 ]; then
 		VM_CMD+=(-cpu max -append "console=ttyS0 no_timer_check $append")
 	else
-		VM_CMD+=(-M 'virt,virtualization=on,gic-version=3'
+		# Memory tags, for a VM that has them and memory that has none.
+		VM_CMD+=(-M 'virt,virtualization=on,gic-version=3,mte=on'
 			-cpu 'max,pauth-impdef=on,lpa2=off'
 			-append "console=ttyAMA0 $append")
 	fi
