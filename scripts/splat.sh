@@ -18,6 +18,7 @@ PATTERNS+='|^Kernel panic - not syncing|^UBSAN: |^KASAN: |^KCSAN: |^KFENCE: '
 PATTERNS+='|^watchdog: |^(rcu: )?INFO: .*(stall|blocked for more than|non-static key)'
 PATTERNS+='|^DEBUG_LOCKS_WARN_ON|^refcount_t: |^list_(add|del) corruption'
 PATTERNS+='|^Call [Tt]race:|nobody cared|^kmemleak: .*suspected'
+PATTERNS+='| invoked oom-killer: '
 PATTERNS+='|^kvm \[[0-9]+\]: nVHE hyp (panic|BUG)|^Code: '
 
 # allowed: the patterns of expect/splats for WHERE, joined.

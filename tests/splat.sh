@@ -33,6 +33,14 @@ REPORT='[    5.000000] ------------[ cut here ]------------
 [    5.000005]  <TASK>
 [    5.000006] ---[ end trace 0000000000000000 ]---'
 
+OOM='[    6.000000] t invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0
+[    6.000001] CPU: 1 UID: 0 PID: 7 Comm: t Not tainted
+[    6.000002] Call Trace:
+[    6.000003]  <TASK>
+[    6.000004] RIP: 0033:0x1
+[    6.000005] Code: 00 <89>
+[    6.000006] Out of memory and no killable processes...'
+
 echo 'TAP version 13'
 expect warning_is_one_report 1 "$REPORT"
 expect two_reports 2 "$REPORT
@@ -54,6 +62,7 @@ expect kasan 1 '[    1.0] BUG: KASAN: slab-use-after-free in f+0x1/0x2'
 expect ubsan 1 '[    1.0] UBSAN: array-index-out-of-bounds in virt/kvm/kvm_main.c:1:2'
 expect general_protection 1 '[    1.0] general protection fault, probably for non-canonical address'
 expect refcount 1 '[    1.0] refcount_t: underflow; use-after-free.'
+expect out_of_memory 1 "$OOM"
 expect lone_trace 1 '[    1.0] Call Trace:'
 expect no_time_stamp 1 'BUG: sleeping function called from invalid context'
 expect carriage_return 1 $'[    1.0] Call trace:\r'
@@ -73,6 +82,9 @@ export SPLATS=$DIR/splats WHERE=x86_64/ept-shadow
 expect allowed_by_name 0 "$REPORT"
 expect allowed_beside_another 1 "$REPORT
 [    6.0] BUG: another"
+printf '* ^t invoked oom-killer: .* oom_score_adj=-1000$\n' >>"$DIR/splats"
+expect oom_of_who_may_be_killed 1 "$OOM"
+expect oom_of_who_may_not 0 "${OOM/adj=0/adj=-1000}"
 WHERE=x86_64/npt
 expect allowed_elsewhere_only 1 "$REPORT"
 echo "1..$N"
