@@ -7,8 +7,9 @@
 #   vm_run LOG                      boots it; calls on_line() with each line of
 #                                   the console, which the caller defines
 #
-# APPEND= adds to the kernel's command line.  Every guest is emulated in
-# software, bounded in time, and without input.
+# APPEND= adds to the kernel's command line, VM_QEMU= to QEMU's;
+# VM_THREAD=single has QEMU run all CPUs in one thread.  Every guest is emulated
+# in software, bounded in time, and without input.
 
 # The console may stay silent for this long: during boot and shutdown, and
 # beyond the limit of the command that is running.
@@ -94,7 +95,7 @@ vm_initrd() {
 
 # vm_qemu: the command, in the array VM_CMD.
 vm_qemu() {
-	local qemu package append=$VM_CMDLINE
+	local qemu package append=$VM_CMDLINE accel="tcg,thread=${VM_THREAD:-multi}"
 
 	case $ARCH in
 	x86_64)	qemu='qemu-system-x86_64' package='qemu-system-x86' ;;
@@ -102,7 +103,9 @@ vm_qemu() {
 	esac
 	need "$qemu" "$package"
 	append+=" $VM_KUNIT $(vm_mode) ${APPEND:-}"
-	VM_CMD=("$qemu" -accel 'tcg,thread=multi' -smp "${SMP:-2}" -m 2G -nodefaults
+	# One thread alone can count the instructions of all CPUs.
+	[[ " ${VM_QEMU:-} " != *' -icount '* ]] || accel='tcg,thread=single'
+	VM_CMD=("$qemu" -accel "$accel" -smp "${SMP:-2}" -m 2G -nodefaults
 		-display none -no-reboot -kernel "$VM_KOUT/$IMAGE"
 		-initrd "$VM_DIR/initrd" -serial stdio)
 	if [ "$ARCH" = x86_64 ]; then
@@ -113,6 +116,8 @@ vm_qemu() {
 			-cpu 'max,pauth-impdef=on,lpa2=off'
 			-append "console=ttyAMA0 $append")
 	fi
+	# shellcheck disable=SC2206  # words on purpose
+	VM_CMD+=(${VM_QEMU:-})
 }
 
 # shellcheck source=scripts/bochs.sh
