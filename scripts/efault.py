@@ -19,7 +19,7 @@ HEADERS = ('include/linux/kvm*.h', 'include/kvm/*.h',
            'arch/x86/include/asm/kvm*.h', 'arch/arm64/include/asm/kvm*.h')
 MECHANISM = 'virt/kvm/memory_fault.c'
 CLASSES = ('recorded', 'vmm', 'unexplained', 'guest', 'swallowed', 'bug',
-           'ioctl', 'uaccess', 'hyp', 'helper')
+           'ioctl', 'uaccess', 'hyp', 'helper', 'tested')
 ROLES = ('records', 'marks', 'returns')
 # Classes of KVM_RUN that promise that there is no record.
 RECORDLESS = ('vmm', 'ioctl', 'uaccess', 'hyp')
@@ -101,7 +101,37 @@ class Check:
         self.places = [place for path, file in self.files.items()
                        for function in file.functions
                        for place in scan.places_of(path, function, tracked)]
+        self.places += self.drops()
         self.problems = defaultdict(list)
+
+    def carriers(self):
+        """Functions that return the errno of a record that has been made."""
+        records = self.role('records')
+        names = records | {
+            r.function for r in self.rows if r.kind == 'recorded' and
+            any(f.words & records for f in self.functions(*r[:2]))}
+        todo = [f for file in self.files.values() for f in file.functions
+                if not f.void]
+        while True:
+            more = {f.name for f in todo if f.name not in names and any(
+                how and re.match(r'return |\w+ = ', how)
+                for _, _, how in scan.calls_of(f, names))}
+            if not more:
+                return names
+            names |= more
+
+    def drops(self):
+        """Where the errno of a record is tested, and may not be passed on."""
+        recorded = {r[:2] for r in self.rows if r.kind == 'recorded'}
+        names = self.carriers()
+        for path, file in self.files.items():
+            for function in file.functions:
+                if (path, function.name) in recorded:
+                    continue
+                for name, line, how in scan.calls_of(function, names):
+                    if not how or how == 'ignored':
+                        yield scan.Place(path, function.name,
+                                         f'tests {name}()', line)
 
     def role(self, *names):
         return {f for f, role in self.roles.items() if role in names}
@@ -129,11 +159,15 @@ class Check:
             where = f'{file}:{",".join(map(str, lines[key]))}'
             what = f'`{expression}` in {function}()'
             if not known[key]:
+                advice = ('Who gets this errno? If KVM_RUN, over a guest '
+                          'access: record it.')
+                if expression.startswith('tests '):
+                    advice = ('If that has made a record, its errno is lost: '
+                              'return it.')
                 self.problems[file].append(
-                    f'{where}: {what} is not in {self.page}. Who gets this '
-                    f'errno? If KVM_RUN, over a guest access: record it. Then '
-                    f'add: | `{function}` | `{expression}` × {found[key]} | '
-                    'class | why |')
+                    f'{where}: {what} is not in {self.page}. {advice} Then add: '
+                    f'| `{function}` | `{expression}` × {found[key]} | class | '
+                    'why |')
             elif not found[key]:
                 self.problems[file].append(
                     f'{self.page}: {what}, {file}, is gone. Remove the row, or '
@@ -175,7 +209,9 @@ class Check:
         argument = row.expression.split('(')[0] in self.role('records')
         chain = self.chain(row)
         words = set().union(*(f.words for f in chain))
-        if row.kind == 'recorded':
+        if (row.kind == 'tested') != row.expression.startswith('tests '):
+            self.judge(row, f'"{row.kind}" does not go with {row.expression}')
+        elif row.kind == 'recorded':
             if not any(self.reports(f) for f in chain):
                 self.judge(row, 'is "recorded", but neither it nor a function '
                            'that the reason names calls one that records')
@@ -208,11 +244,6 @@ class Check:
             elif not any(f.words & (reporters - {name}) or
                          {'memory_fault', 'unbacked'} & f.words for f in there):
                 problems.append(f'{self.page}: {name}() records nothing')
-        for path, file in self.files.items():
-            for function in file.functions:
-                for line in scan.ignored_calls(function, self.role('records')):
-                    problems.append(f'{path}:{line}: {function.name}() records '
-                                    'a fault, but drops the errno. Return it.')
 
     def check_exit_reason(self):
         """Nobody but the mechanism tells userspace of a memory fault."""

@@ -32,7 +32,7 @@ TOKEN = re.compile(r'''
     (?P<punct>->|\+\+|--|<<=|>>=|<=|>=|==|!=|&&|\|\||[-+*/%&|^]=|\#\#|\.\.\.|.)
     ''', re.X | re.S)
 
-Token = namedtuple('Token', 'text line')
+Token = namedtuple('Token', 'text line glued', defaults=(False,))
 Place = namedtuple('Place', 'file function expression line')
 
 
@@ -42,7 +42,7 @@ class ParseError(Exception):
 
 def tokens(text):
     """Yields lists of tokens; each preprocessor directive is one of its own."""
-    line, current, directive = 1, [], False
+    line, current, directive, end = 1, [], False, -1
     for match in TOKEN.finditer(text):
         kind, value = match.lastgroup, match.group()
         if kind == 'newline' and directive:
@@ -53,7 +53,9 @@ def tokens(text):
                 if current:
                     yield current
                 current, directive = [], True
-            current.append(Token('""' if kind == 'string' else value, line))
+            current.append(Token('""' if kind == 'string' else value, line,
+                                 match.start() == end))
+            end = match.end()
         line += value.count('\n')
     if current:
         yield current
@@ -62,9 +64,12 @@ def tokens(text):
 class Function:
     """A function, a macro ('#define NAME') or an initialized variable."""
 
-    def __init__(self, name, line, body):
+    def __init__(self, name, line, body, header=()):
         self.name, self.line, self.body = name, line, body
         self.words = {t.text for t in body}
+        kind = [t.text for t in header]
+        kind = kind[:kind.index('(')] if '(' in kind else []
+        self.void = 'void' in kind and '*' not in kind
 
     def calls(self, name):
         """Does the function name `name`, FNAME(x) included?"""
@@ -123,8 +128,11 @@ class File:
     def directive(self, part):
         what = part[1].text if len(part) > 1 else ''
         if what == 'define' and len(part) > 2:
+            body = part[3:]
+            if body and body[0].text == '(' and body[0].glued:
+                body = body[close_of(body, 0):]
             self.functions.append(Function('#define ' + part[2].text,
-                                           part[0].line, part[3:]))
+                                           part[0].line, body))
         elif what in ('if', 'ifdef', 'ifndef'):
             self.branches.append(self.depth)
         elif what in ('else', 'elif') and self.branches:
@@ -154,8 +162,9 @@ class File:
             if tok.text == '}':
                 self.depth -= 1
                 if self.depth == 0:
-                    self.functions.append(Function(name_of(self.header),
-                                                   self.body[0].line, self.body))
+                    self.functions.append(
+                        Function(name_of(self.header), self.body[0].line,
+                                 self.body, self.header))
                     self.end_of_header()
 
 
@@ -181,6 +190,12 @@ class Expression:
             self.choice = True
         return (self.before() in COMPARES or self.after() in COMPARES or
                 self.before() in ('case', '!'))
+
+    def is_value(self, macro):
+        """It is what a macro, or a statement in parentheses, evaluates to."""
+        if [self.after(i) for i in (1, 2, 3)] == [';', '}', ')']:
+            return True
+        return macro and self.first == 0 and self.last + 1 == len(self.toks)
 
     def open_of(self, i):
         depth = 0
@@ -244,7 +259,7 @@ class Expression:
         return ''.join(parts)
 
 
-def describe(toks, first, last, what, literal):
+def describe(toks, first, last, what, literal=False, macro=False):
     """How the page spells the expression, None if its value goes nowhere."""
     expr = Expression(toks, first, last)
     while True:
@@ -257,7 +272,8 @@ def describe(toks, first, last, what, literal):
         if kind == '=':
             return f'{expr.target(i)} = {text}'
         if kind != '(':
-            return text if kind == ';' and (literal or expr.choice) else None
+            return text if kind == ';' and (
+                literal or expr.choice or expr.is_value(macro)) else None
         call = toks[i - 1].text if i else ''
         close = close_of(toks, i) - 1
         if call in CONDITIONS or TESTS.match(call):
@@ -288,6 +304,7 @@ def is_reference(toks, i):
 def places_of(path, function, tracked):
     """The places of a function, calls of `tracked` functions included."""
     toks = function.body
+    macro = (function.name or '').startswith('#')
     if not function.words & (ERRNOS | PFNS | FIXUPS | tracked):
         return
     for i, tok in enumerate(toks):
@@ -301,7 +318,7 @@ def places_of(path, function, tracked):
             found = text
         elif text in tracked and arguments(toks, i):
             found = describe(toks, i, close_of(toks, arguments(toks, i)) - 1,
-                             text + '()', False)
+                             text + '()', macro=macro)
         elif text in tracked and is_reference(toks, i):
             # CLASS(name, variable) keeps an errno in the variable.
             found = '&' + text if toks[i - 2].text != 'CLASS' else f'CLASS({text})'
@@ -309,12 +326,17 @@ def places_of(path, function, tracked):
             yield Place(path, function.name or '-', found, tok.line)
 
 
-def ignored_calls(function, names):
-    """Lines where a function of `names` is called for its effect alone."""
+def calls_of(function, names):
+    """What becomes of the value of each call of `names`: (name, line, how).
+    `how` is as the page spells it, 'ignored', or None if it is tested."""
     toks = function.body
+    if not function.words & names:
+        return
     for i, tok in enumerate(toks):
         if tok.text in names and arguments(toks, i):
-            expr = Expression(toks, i, close_of(toks, arguments(toks, i)) - 1)
-            if not expr.tested() and expr.outward()[0] == ';' and \
-                    not expr.choice:
-                yield tok.line
+            end = close_of(toks, arguments(toks, i)) - 1
+            how = describe(toks, i, end, tok.text + '()')
+            expr = Expression(toks, i, end)
+            if not how and not expr.tested() and expr.outward()[0] == ';':
+                how = 'ignored'
+            yield tok.text, tok.line, how

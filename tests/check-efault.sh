@@ -147,6 +147,15 @@ END
 place f 'PTR_ERR(-EFAULT)' "$MMU" <<'END'
 int f(void) { for (;;) g(); PTR_ERR(-EFAULT); }
 END
+place '#define F' 'kvm_read_guest()' "$MMU" <<'END'
+#define F(a, b) (kvm_read_guest(a, b, 0))
+END
+place '#define F' 'kvm_read_guest()' "$MMU" <<'END'
+#define F(a) ({ u64 x; kvm_read_guest(a, &x, 0); })
+END
+place f '_ASM_EXTABLE_UACCESS_ERR' "$MMU" <<'END'
+int f(void) { int r = 0; asm("1:" _ASM_EXTABLE_UACCESS_ERR(1b, 2b, %w[r]) : "+r" (r)); return r; }
+END
 place g '&kvm_read_guest' "$MMU" <<'END'
 struct ops g = { .read = kvm_read_guest, };
 END
@@ -179,6 +188,24 @@ int f(char *s)
 	kvm_read_guest(2, 2, 2);
 	return kvm_read_guest(3, 3, 3) ? 4 : 5;
 }
+END
+place f 'tests run()' "$MMU" <<'END'
+int run(struct kvm_vcpu *vcpu)
+{
+	int r = kvm_prepare_memory_fault_exit(vcpu, 0, -EINVAL);
+
+	return r;
+}
+int f(struct kvm_vcpu *vcpu) { return run(vcpu) ? 1 : 0; }
+END
+no_place 'what returns nothing has no errno to lose' "$MMU" <<'END'
+void run(struct kvm_vcpu *vcpu)
+{
+	int r = kvm_prepare_memory_fault_exit(vcpu, 0, -EINVAL);
+
+	vcpu->r = r;
+}
+int f(struct kvm_vcpu *vcpu) { run(vcpu); }
 END
 no_place 'KUnit tests are none' "$T/virt/kvm/x_kunit.c" <<'END'
 int f(void) { return -EFAULT; }
@@ -255,12 +282,10 @@ for class in bug hyp; do
 	result "$class without a reason to"
 done
 
-fresh
-cat >>"$MMU" <<'END'
+place f 'tests kvm_prepare_memory_fault_exit()' "$MMU" <<'END'
 void f(void) { if (x) kvm_prepare_memory_fault_exit(0, 0, r); }
 END
-check
-fails 'f() records a fault, but drops the errno'
+says 'its errno is lost: return it'
 result 'a record without its errno'
 
 fresh
@@ -272,7 +297,7 @@ fails 'not ok' 'f() fills kvm_run itself'
 result 'an exit reason beside the mechanism'
 
 fresh
-sed -i 's/| uaccess |/| unkown |/' "$PAGE"
+sed -i 's/| uaccess |/| nonsense |/' "$PAGE"
 check
 fails 'efault.md:14: neither a row of the table'
 [ "$STATUS" = 2 ] || bad "status $STATUS"
@@ -283,6 +308,24 @@ echo 'int f(void) { if (x) {' >>"$MMU"
 check
 fails 'cannot read arch/x86/kvm/mmu.c'
 result 'a file that is not C'
+
+# The kernel itself, if it is here: copies of what is scanned.
+if [ -f "$HERE/build/tree/virt/kvm/memory_fault.c" ]; then
+	rm -rf "$T"
+	mkdir "$T"
+	(cd "$HERE/build/tree" && cp -r --parents virt/kvm arch/{x86,arm64}/kvm \
+		include/kvm include/linux/kvm*.h \
+		arch/{x86,arm64}/include/asm/kvm*.h "$T")
+	sed -i '/^static int kvm_handle_noslot_fault/,/^}/ {
+		/if (fault->is_private)/,+1 c \\tif (fault->is_private)\n\t\treturn -EFAULT;
+	}' "$T/arch/x86/kvm/mmu/mmu.c"
+	sed -i '/^static int handle_vncr_error_pfn/,/^}/ s/kvm_prepare_\w*/other/' \
+		"$T/arch/arm64/kvm/nested.c"
+	PAGE=$HERE/docs/efault.md check
+	fails "\`return -EFAULT\` in kvm_handle_noslot_fault() is not in" \
+		"\`other(…, -EFAULT)\` in handle_vncr_error_pfn() is not in"
+	result 'the fault path of the kernel itself, with records taken out'
+fi
 
 TREE=$WORK/none check
 fails 'is not a kernel tree'
