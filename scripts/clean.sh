@@ -11,7 +11,7 @@ if [ -z "${FORCE:-}" ] && [ -e "$BUILD/tree/.git" ] && tree_edited; then
 	    "'make refresh' keeps them, FORCE=1 throws them away"
 fi
 # BUILD= may name a folder that holds more than ours.
-rm -rf "$BUILD"/{tree,base-tree,initramfs,selftests,log,series,base.env,tree.lock}
+rm -rf "$BUILD"/{tree,base-tree,check-tree,initramfs,selftests,log,series,base.env,tree.lock}
 rm -rf "$BUILD"/{tree.new*,refresh.*} "$BUILD"/{,base-}{x86_64,arm64}*
 if [ "$BUILD" = "$TOP/build" ]; then
 	rm -rf "$BUILD"

@@ -15,7 +15,7 @@ SELF=lint-objects
 # that its own objects stay as they are. Copied, since a build writes in place.
 lint_out() {
 	local from=$KOUT
-	KOUT=$TREE/.out-$ARCH-lint
+	KOUT=$TREE/${from##*/}-lint
 	! cmp -s "$from/.config" "$KOUT/.config" || return 0
 	mkdir -p "$KOUT"
 	(cd "$from" && find . \( -name '*.o' -o -name '*.a' -o -name 'vmlinux*' \
@@ -61,7 +61,7 @@ compile() {
 # TREE and KOUT are the base's.
 base_warnings() {
 	local key store from=$KOUT
-	key=$( (cat "$TREE/.git/kmf-base" "$KOUT/.config"
+	key=$( (cat "$BUILD/tree/.git/kmf-base" "$KOUT/.config"
 		printf '%s\n' "${OBJECTS[@]}"; "${CROSS}gcc" --version
 		sparse --version) 2>&1 | sha256sum | cut -c1-24)
 	store=$CACHE/lint/$ARCH-$key
@@ -69,7 +69,7 @@ base_warnings() {
 		mkdir -p "$CACHE/lint"
 		TREE=$BUILD/base-tree
 		base_tree_get >/dev/null
-		KOUT=$TREE/.out-$ARCH-lint
+		KOUT=$TREE/${from##*/}
 		mkdir -p "$KOUT"
 		(cd "$from" && tar -c --exclude='*.o' -f - .) |
 			tar -x -C "$KOUT" -f -
@@ -84,7 +84,7 @@ base_warnings() {
 main() {
 	local dir
 	command -v sparse >/dev/null || { echo "no sparse"; exit 77; }
-	[ -f "$KOUT/$IMAGE" ] || { echo "no test kernel: make kernel ARCH=$ARCH"
+	[ -f "$KOUT/.config" ] || { echo "no test kernel: make kernel ARCH=$ARCH"
 		exit 77; }
 	mapfile -t OBJECTS < <(objects "$KOUT")
 	[ ${#OBJECTS[@]} -gt 0 ] || { echo "no object is touched"; exit 77; }

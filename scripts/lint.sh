@@ -146,50 +146,12 @@ refresh_stable() {
 		done
 }
 
-# checkpatch COMMIT: its messages, without those that expect/checkpatch lists.
-# Debian's own python3 is the one that has the modules.
-checkpatch() {
-	(cd "$TREE" && PATH=/usr/bin:$PATH perl scripts/checkpatch.pl --strict \
-		--no-signoff --codespell --no-summary --show-types -q \
-		--git "$1") 2>&1 |
-		grep -v '^No codespell typos will be found' |
-		awk -v list="$TOP/expect/checkpatch" '
-		BEGIN {
-			while ((getline line <list) > 0)
-				if (split(line, word) > 1 && line !~ /^#/)
-					allow[++n] = word[1] " " word[2]
-			RS = ""; ORS = "\n\n"
-		}
-		{
-			# Advice that belongs to the message before it.
-			if (!/^(ERROR|WARNING|CHECK):/) {
-				if (!drop)
-					print
-				next
-			}
-			split($0, part, ":")
-			file = ""
-			drop = 0
-			if (match($0, /FILE: [^:]*/))
-				file = substr($0, RSTART + 6, RLENGTH - 6)
-			for (i = 1; i <= n; i++) {
-				split(allow[i], word)
-				if (part[2] == word[1] &&
-				    (word[2] == "*" || file ~ word[2]))
-					drop = 1
-			}
-			if (!drop)
-				print
-		}'
-}
-
 # checkpatch_all COMMIT...: in parallel; the results are $TMP/COMMIT.
 checkpatch_all() {
-	export -f checkpatch
 	export TREE TOP TMP
 	# shellcheck disable=SC2016  # for the inner shell
 	printf '%s\n' "$@" | xargs -r -P "$JOBS" -I {} \
-		bash -c 'checkpatch {} >"$TMP/{}" </dev/null'
+		bash -c '"$TOP/scripts/checkpatch.sh" {} >"$TMP/{}" </dev/null'
 }
 
 # The subject says where, and begins with a verb.
