@@ -74,8 +74,7 @@ check() {
 		pass "$name" "proved before"
 		return
 	fi
-	"$@" >"$TMP/out" 2>"$TMP/err" || rc=$?
-	grep -v "^$SELF: " "$TMP/err" >>"$TMP/out" || true
+	"$@" >"$TMP/out" 2>&1 || rc=$?
 	if [ "$rc" = 77 ]; then
 		SKIPPED=$((SKIPPED + 1))
 		pass "$name" "SKIP $(head -n 1 "$TMP/out")"
@@ -97,7 +96,7 @@ source_id() {
 	{
 		g -C "$SERIES" ls-tree "$1" |
 			grep -vE "	(Documentation|LICENSES|MAINTAINERS|tools|arch)$" || true
-		g -C "$SERIES" ls-tree "$1" "arch/$SRCARCH" tools/include tools/objtool \
+		g -C "$SERIES" ls-tree "$1" arch/Kconfig "arch/$SRCARCH" tools/include tools/objtool \
 			tools/arch tools/lib tools/build tools/scripts
 	} | sha256sum
 }

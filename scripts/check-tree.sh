@@ -26,7 +26,10 @@ job() {
 	return "$rc"
 }
 
-job_kill() { [ -z "$JOB" ] || kill -TERM "$JOB" 2>/dev/null || true; }
+# The lock goes with it, so it has to be gone.
+job_kill() {
+	[ -z "$JOB" ] || ! kill -TERM "$JOB" 2>/dev/null || wait "$JOB" || true
+}
 
 # check_tree: makes CHECK, when it is missing or has another base.
 check_tree() {
@@ -36,7 +39,7 @@ check_tree() {
 	# A process of its own, where an error ends it.
 	# shellcheck disable=SC2016  # for the inner shell
 	bash -c '. "$1/scripts/lib.sh"; . "$1/scripts/target.sh"; TREE=$2
-		base_tree_get' "$SELF" "$TOP" "$CHECK" >&2
+		base_tree_get' "$SELF" "$TOP" "$CHECK" >&"$STDERR"
 }
 
 # checkout COMMIT: its files, in CHECK.
@@ -162,7 +165,7 @@ build() {
 		find "$KOUT/arch/$SRCARCH/kvm" "$KOUT/virt" -name '*.o' -delete 2>/dev/null ||
 		true
 	[ -f "$KOUT/.check-begun" ] ||
-		say "$ARCH in ${KOUT##*/} from nothing, which takes some minutes" >&2
+		say "$ARCH in ${KOUT##*/} from nothing, which takes some minutes" >&"$STDERR"
 	: >"$KOUT/.check-begun"
 	job kmake -k -j"$JOBS" "${goals[@]}" >>"$LOG" 2>&1 || rc=$?
 	complaints "$LOG" "$rc"
