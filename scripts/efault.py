@@ -20,14 +20,19 @@ HEADERS = ('include/linux/kvm*.h', 'include/kvm/*.h',
 MECHANISM = 'virt/kvm/memory_fault.c'
 CLASSES = ('recorded', 'vmm', 'unexplained', 'guest', 'swallowed', 'bug',
            'ioctl', 'uaccess', 'hyp', 'helper', 'tested')
-ROLES = ('records', 'marks', 'returns')
+ROLES = ('records', 'marks', 'returns', 'counts')
 # Classes of KVM_RUN that promise that there is no record.
 RECORDLESS = ('vmm', 'ioctl', 'uaccess', 'hyp')
 UACCESS = re.compile(r'(__)?(copy_(to|from)_user|get_user|put_user|clear_user|'
                      r'v?memdup_(array_)?user|copy_struct_from_user|'
-                     r'kvm_copy_\w*user\w*)$')
+                     r'psp_copy_user_blob|kstrto\w+_from_user)$')
+# What a function that accesses userspace is called; u64_to_user_ptr() is none.
+FOREIGN = re.compile(r'_*(copy|clear|get|put|pin|dup|cmpxchg|fault|str)\w*_user'
+                     r'(_(pages?|nofault|inatomic|array|blob)\w*)?$')
 BUGS = re.compile(r'(KVM_)?(WARN|BUG)(_ON)?(_ONCE)?$')
-ROW = re.compile(r'\| `([^`]+)` \| `([^`]+)` × (\d+) \| (\w+) \| (.*?) *\|$')
+ROW = re.compile(r'\| `([^`]+)` \| ((?:`[^`]+` × \d+(?:, )?)+) \| (\w+) \| '
+                 r'(.*?) *\|$')
+PLACE = re.compile(r'`([^`]+)` × (\d+)')
 ROLE = re.compile(r'\| `(\w+)` \| (\w+) \|')
 
 Row = namedtuple('Row', 'file function expression count kind why line')
@@ -50,9 +55,10 @@ def read_page(path):
             if not line.startswith('| `'):
                 continue
             match, role = ROW.match(line.rstrip()), ROLE.match(line)
-            if match and file and match[4] in CLASSES:
-                rows.append(Row(file, match[1], match[2], int(match[3]),
-                                match[4], match[5], number))
+            if match and file and match[3] in CLASSES:
+                rows += [Row(file, match[1], expression, int(count), match[3],
+                             match[4], number)
+                         for expression, count in PLACE.findall(match[2])]
             elif role and role[2] in ROLES and not file:
                 roles[role[1]] = role[2]
             elif 'class' not in section.lower():
@@ -235,7 +241,7 @@ class Check:
 
     def check_functions(self):
         """Those that the page gives a role to."""
-        problems = self.problems['functions that record']
+        problems = self.problems['functions with a role']
         reporters = self.role('records', 'marks')
         for name in sorted(reporters):
             there = self.by_name[name]
@@ -244,6 +250,18 @@ class Check:
             elif not any(f.words & (reporters - {name}) or
                          {'memory_fault', 'unbacked'} & f.words for f in there):
                 problems.append(f'{self.page}: {name}() records nothing')
+
+        for path, file in self.files.items():
+            for function in file.functions:
+                names = {w for w in function.words if FOREIGN.match(w) and
+                         w not in self.roles and w not in self.by_name and
+                         '#define ' + w not in self.by_name}
+                problems += [
+                    f'{path}:{line}: {function.name}() keeps what {name}() '
+                    f'returns, which {self.page} does not know. Add it to the '
+                    'functions: "returns" if it can be -EFAULT, else "counts".'
+                    for name, line, how in scan.calls_of(function, names)
+                    if how and how != 'ignored']
 
     def check_exit_reason(self):
         """Nobody but the mechanism tells userspace of a memory fault."""
@@ -288,7 +306,7 @@ class Check:
         names = sorted({p.file for p in self.places} |
                        {r.file for r in self.rows})
         names += ['class ' + kind for kind in CLASSES]
-        names += ['functions that record', 'KVM_EXIT_MEMORY_FAULT']
+        names += ['functions with a role', 'KVM_EXIT_MEMORY_FAULT']
         print('TAP version 13')
         bad = 0
         for number, name in enumerate(names, 1):
@@ -302,7 +320,7 @@ class Check:
         for row in self.rows:
             kinds[row.kind] += row.count
         print(f'# {len(self.places)} places in {len(self.files)} files; '
-              f'{self.page} has {len(self.rows)} rows: '
+              f'{self.page} has {len({r.line for r in self.rows})} rows: '
               + ', '.join(f'{kinds[k]} {k}' for k in CLASSES))
         print(f'# {len(names) - bad} passed, {bad} failed')
         return not bad

@@ -32,7 +32,7 @@ fresh() {
 			return -EFAULT;
 		return 0;
 	}
-	static long kvm_vcpu_ioctl(struct file *filp, void __user *argp)
+	static long kvm_vcpu_ioctl(struct file *filep, void __user *argp)
 	{
 		int r = 0;
 
@@ -263,7 +263,7 @@ fails 'class guest' 'is "guest", but kvm_prepare_memory_fault_exit'
 result 'a record that is classified as none'
 
 fresh
-sed -i 's/r = 0;/r = kvm_prepare_memory_fault_exit(filp, 0, 0);/' "$MAIN"
+sed -i 's/r = 0;/r = kvm_prepare_memory_fault_exit(filep, 0, 0);/' "$MAIN"
 check
 fails 'is "uaccess", but the function records a memory fault'
 result 'an ioctl that records'
@@ -287,6 +287,23 @@ void f(void) { if (x) kvm_prepare_memory_fault_exit(0, 0, r); }
 END
 says 'its errno is lost: return it'
 result 'a record without its errno'
+
+fresh
+cat >>"$MMU" <<'END'
+int f(void) { return copy_struct_from_user(0); }
+END
+check
+fails 'f() keeps what copy_struct_from_user() returns, which efault.md does not know'
+result 'an access to userspace by an unknown function'
+
+fresh
+cat >>"$MMU" <<'END'
+int f(void) { int r = get_user(x, y); return r ? r : -EFAULT; }
+END
+sed -i "s/^### virt.*/| \`f\` | \`return ?: -EFAULT\` × 1, \`r = get_user()\` × 1 | uaccess | no |\n&/" "$PAGE"
+check
+ok '0 failed'
+result 'two places in a row'
 
 fresh
 cat >>"$MMU" <<'END'
