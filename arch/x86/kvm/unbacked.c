@@ -100,6 +100,7 @@ int kvm_report_unless_backed(struct kvm_vcpu *vcpu, gpa_t gpa,
 
 	return 0;
 }
+EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvm_report_unless_backed);
 
 int kvm_emulated_access_failed(struct kvm_vcpu *vcpu, gpa_t gpa, u64 access,
 			       struct x86_exception *e)

@@ -70,6 +70,7 @@ static struct kvm_vm *test_vm_create(struct kvm_vcpu **vcpu, u64 access, u64 ena
 				     void **page)
 {
 	struct kvm_vm *vm = vm_create(1);
+	size_t size = getpagesize();
 	int r;
 
 	if (enable) {
@@ -77,9 +78,8 @@ static struct kvm_vm *test_vm_create(struct kvm_vcpu **vcpu, u64 access, u64 ena
 		TEST_ASSERT(!r, KVM_IOCTL_ERROR(KVM_ENABLE_CAP, r));
 	}
 
-	*page = kvm_mmap(vm->page_size, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	vm_set_user_memory_region(vm, TEST_SLOT, 0, TEST_GPA, vm->page_size, *page);
+	*page = kvm_mmap(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	vm_set_user_memory_region(vm, TEST_SLOT, 0, TEST_GPA, size, *page);
 	virt_map(vm, TEST_GVA, TEST_GPA, 1);
 	write_return_insn(*page + CODE_OFFSET);
 	protect_page(*page, PROT_NONE);

@@ -7,10 +7,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifdef __aarch64__
@@ -18,6 +21,7 @@
 #include <linux/sizes.h>
 #endif
 
+#include "cgroup_util.h"
 #include "gmem_slot.h"
 #include "kselftest_harness.h"
 #include "kvm_util.h"
@@ -52,8 +56,19 @@
 #define FAILSLAB	"/sys/kernel/debug/failslab/"
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 
+#define MEMCG_NAME	"kvm_gmem_test"
+
 /* Poison that nobody handles can have this test go round in circles. */
 #define POISON_TIMEOUT	20
+
+/* For how long memory changes under a running vCPU, and stays as it is between. */
+#define RACE_NS		NSEC_PER_SEC
+#define RACE_CHANGES	2
+#define RACE_TIMEOUT	120
+#define CHANGE_US	500
+
+/* What the guest reads where there is no memory. */
+#define MMIO_VALUE	0x1000000000ul
 
 /* A way to get at guest_memfd. */
 struct caller {
@@ -67,6 +82,8 @@ struct caller {
 	u64 gmem_flags;
 	u64 attributes;
 	u64 fault_flags;
+	/* What becomes of an access without a memslot. */
+	enum { MISSING_IS_MMIO, MISSING_IS_FAULT, MISSING_IS_ABORT } missing;
 	/* Errnos that mean something else to the caller than to userspace. */
 	int retry_errno;
 	int abort_errno;
@@ -77,32 +94,34 @@ struct test_vm {
 	struct kvm_vm *vm;
 	struct kvm_vcpu *vcpu;
 	size_t page_size;
-	void *mem;
-	int fd;
+	struct gmem_slot gmem;
 };
 
 /* Shared with the guest. */
 static u64 page_size;
 static u64 page_nr;
 static u64 l2_value;
+static u64 nr_aborts;
 
 static u64 guest_page(void)
 {
 	return TEST_GVA + READ_ONCE(page_nr) * page_size;
 }
 
+/* Not atomically: arm64 can't do that by MMIO, i.e. if there is no memslot. */
+static u64 guest_add_one(void)
+{
+	u64 *p = (u64 *)guest_page();
+	u64 value = READ_ONCE(*p) + 1;
+
+	WRITE_ONCE(*p, value);
+	return value;
+}
+
 static void guest_code(void)
 {
 	for (;;)
-		GUEST_SYNC1(__sync_add_and_fetch((u64 *)guest_page(), 1));
-}
-
-static void guest_read_forever(void)
-{
-	for (;;) {
-		READ_ONCE(*(u64 *)TEST_GVA);
-		GUEST_SYNC(0);
-	}
+		GUEST_SYNC1(guest_add_one());
 }
 
 #ifdef __x86_64__
@@ -121,7 +140,7 @@ static bool has_nested(void)
 static void l2_access_svm(void)
 {
 	for (;;) {
-		l2_value = __sync_add_and_fetch((u64 *)guest_page(), 1);
+		WRITE_ONCE(l2_value, guest_add_one());
 		vmmcall();
 	}
 }
@@ -129,7 +148,7 @@ static void l2_access_svm(void)
 static void l2_access_vmx(void)
 {
 	for (;;) {
-		l2_value = __sync_add_and_fetch((u64 *)guest_page(), 1);
+		WRITE_ONCE(l2_value, guest_add_one());
 		vmcall();
 	}
 }
@@ -140,7 +159,7 @@ static void l1_code_svm(struct svm_test_data *svm)
 	for (;;) {
 		run_guest(svm->vmcb, svm->vmcb_gpa);
 		GUEST_ASSERT_EQ(svm->vmcb->control.exit_code, SVM_EXIT_VMMCALL);
-		GUEST_SYNC1(l2_value);
+		GUEST_SYNC1(READ_ONCE(l2_value));
 		svm->vmcb->save.rip += 3;
 	}
 }
@@ -153,7 +172,7 @@ static void l1_code_vmx(struct vmx_pages *vmx)
 	GUEST_ASSERT(!vmlaunch());
 	for (;;) {
 		GUEST_ASSERT_EQ(vmreadz(VM_EXIT_REASON), EXIT_REASON_VMCALL);
-		GUEST_SYNC1(l2_value);
+		GUEST_SYNC1(READ_ONCE(l2_value));
 		vmwrite(GUEST_RIP, vmreadz(GUEST_RIP) + 3);
 		GUEST_ASSERT(!vmresume());
 	}
@@ -185,71 +204,98 @@ static void l2_init_vm(struct kvm_vcpu *vcpu)
 
 #ifdef __aarch64__
 /*
- * L1's stage 2 maps the first 1G, i.e. the test, to itself, and by pages of 4K,
- * in the tables of the levels 2 and 3 that follow the root, the memory.
+ * L1's stage 2 maps the first 1G, i.e. the test, to itself, and the memory by the
+ * table that follows the root.
  */
-#define S2_TABLE	(PTE_VALID | BIT(1))
-#define S2_LEAF		(PTE_VALID | (0xful << 2) | (3ul << 6) | PTE_SHARED | PTE_AF)
-#define S2_PAGE		(S2_LEAF | BIT(1))
+#define S2_GPA		0x70000000ul
+#define S2_LEAF_GPA	(S2_GPA + SZ_64K)
+#define S2_SIZE		(2 * SZ_64K)
+#define S2_SLOT		11
 
-/* 39 bits of address, in three levels of tables. */
-#define S2_VTCR		(BIT(31) | (2ul << 16) | (3ul << 12) | BIT(10) | BIT(8) | \
-			 BIT(6) | (64 - 39))
+static u64 vtcr;
 
-static u64 vttbr;
+/* Count the external abort, the access is to be done again. */
+static void count_abort(u64 esr)
+{
+	GUEST_ASSERT_EQ(esr & ESR_ELx_FSC, ESR_ELx_FSC_EXTABT);
+	WRITE_ONCE(nr_aborts, nr_aborts + 1);
+}
+
+static void abort_handler(struct ex_regs *regs)
+{
+	GUEST_ASSERT_EQ(read_sysreg(far_el1), guest_page());
+	count_abort(read_sysreg(esr_el1));
+}
+
+static void init_vm(struct kvm_vcpu *vcpu)
+{
+	vm_init_descriptor_tables(vcpu->vm);
+	vcpu_init_descriptor_tables(vcpu);
+	vm_install_sync_handler(vcpu->vm, VECTOR_SYNC_CURRENT, ESR_ELx_EC_IABT_CUR,
+				abort_handler);
+}
 
 static bool has_nested(void)
 {
 	return has_gmem_mmap() && kvm_check_cap(KVM_CAP_ARM_EL2) && test_supports_el2();
 }
 
-static bool has_nested_4k(void)
+/* Run @fn, which ends with l2_exit_to_l1(), without an abort. */
+static void l2_run_to_end(void (*fn)(void))
 {
-	return has_nested() && getpagesize() == SZ_4K;
+	for (;;) {
+		l2_run(fn);
+		if (ESR_ELx_EC(l2_exit.esr) == ESR_ELx_EC_HVC64)
+			return;
+		count_abort(l2_exit.esr);
+	}
 }
 
 static void l2_access(void)
 {
-	l2_value = __sync_add_and_fetch((u64 *)guest_page(), 1);
+	WRITE_ONCE(l2_value, guest_add_one());
 	l2_exit_to_l1();
 }
 
 static void l1_code(void)
 {
-	l2_init(HCR_EL2_VM, S2_VTCR, vttbr);
+	l2_init(HCR_EL2_VM | HCR_EL2_TEA, vtcr, S2_GPA);
 	for (;;) {
-		l2_run(l2_access);
-		GUEST_SYNC1(l2_value);
+		l2_run_to_end(l2_access);
+		GUEST_SYNC1(READ_ONCE(l2_value));
 	}
 }
 
 static void l2_init_vm(struct kvm_vcpu *vcpu)
 {
+	u64 *root, *leaf, gpa, size = s2_block_size();
 	struct kvm_vm *vm = vcpu->vm;
-	u64 *root, *leaf;
 	int i;
 
 	l2_vcpu_init(vcpu);
 
-	vttbr = vm_phy_pages_alloc(vm, 3, 0, vm->memslots[MEM_REGION_PT]);
-	sync_global_to_guest(vm, vttbr);
+	vtcr = s2_vtcr();
+	sync_global_to_guest(vm, vtcr);
+	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, S2_GPA, S2_SLOT,
+				    S2_SIZE / vm->page_size, 0);
 
-	root = addr_gpa2hva(vm, vttbr);
-	memset(root, 0, 3 * SZ_4K);
-	root[0] = S2_LEAF;
-	root[L2_GPA / SZ_1G] = (vttbr + SZ_4K) | S2_TABLE;
-	*(u64 *)addr_gpa2hva(vm, vttbr + SZ_4K) = (vttbr + 2 * SZ_4K) | S2_TABLE;
+	root = addr_gpa2hva(vm, S2_GPA);
+	for (gpa = 0; gpa < SZ_1G; gpa += size)
+		root[gpa / size] = gpa | S2_BLOCK;
+	root[L2_GPA / size] = S2_LEAF_GPA | S2_TABLE;
 
-	leaf = addr_gpa2hva(vm, vttbr + 2 * SZ_4K);
+	leaf = addr_gpa2hva(vm, S2_LEAF_GPA);
 	for (i = 0; i < NR_PAGES; i++)
-		leaf[i] = (TEST_GPA + i * SZ_4K) | S2_PAGE;
+		leaf[i] = (TEST_GPA + i * page_size) | S2_PAGE;
 }
 
 /* The page is where L2's VTCR_EL2 lives. */
 static void l2_access_vncr(void)
 {
-	write_sysreg_s(read_sysreg_s(SYS_VTCR_EL2) + 1, SYS_VTCR_EL2);
-	l2_value = read_sysreg_s(SYS_VTCR_EL2);
+	u64 value = read_sysreg_s(SYS_VTCR_EL2) + 1;
+
+	write_sysreg_s(value, SYS_VTCR_EL2);
+	WRITE_ONCE(l2_value, value);
 	l2_exit_to_l1();
 }
 
@@ -258,8 +304,8 @@ static void l1_code_vncr(void)
 	l2_init(HCR_EL2_NV | HCR_EL2_NV2, 0, 0);
 	for (;;) {
 		write_sysreg_s(guest_page(), SYS_VNCR_EL2);
-		l2_run(l2_access_vncr);
-		GUEST_SYNC1(l2_value);
+		l2_run_to_end(l2_access_vncr);
+		GUEST_SYNC1(READ_ONCE(l2_value));
 	}
 }
 #endif /* __aarch64__ */
@@ -274,6 +320,7 @@ static const struct caller callers[] = {
 		.vm_type = KVM_X86_SW_PROTECTED_VM,
 		.attributes = KVM_MEMORY_ATTRIBUTE_PRIVATE,
 		.fault_flags = KVM_MEMORY_EXIT_FLAG_PRIVATE,
+		.missing = MISSING_IS_FAULT,
 	}, {
 		.name = "shared",
 		.is_supported = has_gmem_mmap,
@@ -294,12 +341,13 @@ static const struct caller callers[] = {
 		.name = "stage 2",
 		.is_supported = has_gmem_mmap,
 		.guest_code = guest_code,
+		.init = init_vm,
 		.mapped_gpa = TEST_GPA,
 		.gmem_flags = GMEM_SLOT_FLAGS,
 		.abort_errno = ENOEXEC,
 	}, {
 		.name = "L2",
-		.is_supported = has_nested_4k,
+		.is_supported = has_nested,
 		.guest_code = l1_code,
 		.init = l2_init_vm,
 		.mapped_gpa = L2_GPA,
@@ -312,42 +360,11 @@ static const struct caller callers[] = {
 		.init = l2_vcpu_init,
 		.mapped_gpa = TEST_GPA,
 		.gmem_flags = GMEM_SLOT_FLAGS,
+		.missing = MISSING_IS_ABORT,
 		.retry_errno = EAGAIN,
 	},
 #endif
 };
-
-static void memory_add(struct test_vm *t)
-{
-	bool mmap_gmem = t->caller->gmem_flags & GUEST_MEMFD_FLAG_MMAP;
-	size_t size = NR_PAGES * t->page_size;
-
-	t->fd = vm_create_guest_memfd(t->vm, size, t->caller->gmem_flags);
-	t->mem = kvm_mmap(size, PROT_READ | PROT_WRITE,
-			  mmap_gmem ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS,
-			  mmap_gmem ? t->fd : -1);
-	vm_set_user_memory_region2(t->vm, TEST_SLOT, KVM_MEM_GUEST_MEMFD, TEST_GPA,
-				   size, t->mem, t->fd, 0);
-}
-
-static void memory_delete(struct test_vm *t)
-{
-	vm_set_user_memory_region2(t->vm, TEST_SLOT, KVM_MEM_GUEST_MEMFD, TEST_GPA,
-				   0, NULL, -1, 0);
-}
-
-/* The file goes away with its last user, and every mapping is one. */
-static void memory_close(struct test_vm *t)
-{
-	kvm_munmap(t->mem, NR_PAGES * t->page_size);
-	kvm_close(t->fd);
-}
-
-static void memory_punch_hole(struct test_vm *t, int page)
-{
-	kvm_fallocate(t->fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
-		      page * t->page_size, t->page_size);
-}
 
 static void test_vm_create(struct test_vm *t, const struct caller *caller)
 {
@@ -356,14 +373,22 @@ static void test_vm_create(struct test_vm *t, const struct caller *caller)
 	shape.type = caller->vm_type;
 	t->caller = caller;
 	t->vm = vm_create_shape_with_one_vcpu(shape, &t->vcpu, caller->guest_code);
-	t->page_size = t->vm->page_size;
+	t->page_size = getpagesize();
 	page_size = t->page_size;
 	sync_global_to_guest(t->vm, page_size);
 
-	memory_add(t);
-	virt_map(t->vm, TEST_GVA, caller->mapped_gpa, NR_PAGES);
+	t->gmem = (struct gmem_slot) {
+		.vm = t->vm,
+		.slot = TEST_SLOT,
+		.gpa = TEST_GPA,
+		.size = NR_PAGES * t->page_size,
+		.flags = caller->gmem_flags,
+	};
+	gmem_slot_add(&t->gmem);
+	virt_map(t->vm, TEST_GVA, caller->mapped_gpa,
+		 t->gmem.size / t->vm->page_size);
 	if (caller->attributes)
-		vm_set_memory_attributes(t->vm, TEST_GPA, NR_PAGES * t->page_size,
+		vm_set_memory_attributes(t->vm, TEST_GPA, t->gmem.size,
 					 caller->attributes);
 	if (caller->init)
 		caller->init(t->vcpu);
@@ -372,7 +397,7 @@ static void test_vm_create(struct test_vm *t, const struct caller *caller)
 static void test_vm_free(struct test_vm *t)
 {
 	kvm_vm_free(t->vm);
-	memory_close(t);
+	gmem_slot_close(&t->gmem);
 }
 
 static void select_page(struct test_vm *t, u64 page)
@@ -414,8 +439,8 @@ static void assert_error(struct test_vm *t, int page, int err, int expected)
 				    t->caller->fault_flags);
 }
 
-/* The guest has added one to the page, which is now @value, and goes on. */
-static void assert_access(struct test_vm *t, int err, u64 value)
+/* The guest has added one to the page, and says what that makes. */
+static u64 get_value(struct test_vm *t, int err)
 {
 	struct ucall uc;
 
@@ -425,10 +450,18 @@ static void assert_access(struct test_vm *t, int err, u64 value)
 
 	if (get_ucall(t->vcpu, &uc) == UCALL_ABORT)
 		REPORT_GUEST_ASSERT(uc);
-	TEST_ASSERT(uc.cmd == UCALL_SYNC && uc.args[0] == value,
-		    "%s: expected the page to be %lu, got %lu (ucall %lu)",
-		    t->caller->name, (unsigned long)value, (unsigned long)uc.args[0],
-		    (unsigned long)uc.cmd);
+	TEST_ASSERT(uc.cmd == UCALL_SYNC, "%s: unexpected ucall %lu, exit_reason %u (%s)",
+		    t->caller->name, (unsigned long)uc.cmd, t->vcpu->run->exit_reason,
+		    exit_reason_str(t->vcpu->run->exit_reason));
+	return uc.args[0];
+}
+
+static void assert_access(struct test_vm *t, int err, u64 value)
+{
+	u64 got = get_value(t, err);
+
+	TEST_ASSERT(got == value, "%s: expected the page to be %lu, got %lu",
+		    t->caller->name, (unsigned long)value, (unsigned long)got);
 }
 
 static void run_expect_error(struct test_vm *t, int page, int expected)
@@ -439,6 +472,11 @@ static void run_expect_error(struct test_vm *t, int page, int expected)
 static void run_expect_access(struct test_vm *t, u64 value)
 {
 	assert_access(t, run_with_stale_fault(t), value);
+}
+
+static u64 aborts(struct test_vm *t)
+{
+	return SYNC_FROM_GUEST_AND_READ(t->vm, nr_aborts);
 }
 
 static int try_write_file(const char *path, const char *value)
@@ -536,24 +574,24 @@ static char fault_mark(struct test_vm *t, int page)
 /* Print what KVM_RUN makes of @err, return whether it is right. */
 static bool try_errno(struct test_vm *t, int err)
 {
+	bool is_abort = err == t->caller->abort_errno;
+	u64 old_aborts = aborts(t);
 	int page = err, r;
 	char mark;
 	bool ok;
-
-	if (err == t->caller->abort_errno) {
-		printf("%11s", "untried ");
-		return true;
-	}
 
 	select_page(t, page);
 	inject_error_once(err);
 	r = run_with_stale_fault(t);
 	TEST_ASSERT(error_was_injected(), "%s: page %d did not fault", t->caller->name,
 		    page);
+	TEST_ASSERT(aborts(t) - old_aborts == is_abort,
+		    "%s: expected %d aborts for errno %d, got %lu", t->caller->name,
+		    is_abort, err, (unsigned long)(aborts(t) - old_aborts));
 
-	if (err == t->caller->retry_errno) {
+	if (is_abort || err == t->caller->retry_errno) {
 		assert_access(t, r, 1);
-		printf("%11s", "retry ");
+		printf("%11s", is_abort ? "abort " : "retry ");
 		return true;
 	}
 
@@ -574,6 +612,7 @@ TEST_F_TIMEOUT(gmem_errors, each_errno, 300)
 
 	ksft_print_msg("KVM_RUN's errno by guest_memfd's, and KVM_EXIT_MEMORY_FAULT:\n");
 	ksft_print_msg("M right, w wrong, s stale, - none; ! not as expected\n");
+	ksft_print_msg("retry, abort: what KVM takes for its own; the guest sees the abort\n");
 	printf("#     ");
 	for (i = 0; i < self->nr_vms; i++)
 		printf("%10s ", self->vms[i].caller->name);
@@ -630,12 +669,12 @@ TEST_F(gmem, file_closed)
 	select_page(t, 1);
 	run_expect_access(t, 1);
 
-	memory_close(t);
+	gmem_slot_close(&t->gmem);
 	run_expect_error(t, 1, EFAULT);
 	run_expect_error(t, 1, EFAULT);
 
-	memory_delete(t);
-	memory_add(t);
+	gmem_slot_delete(&t->gmem);
+	gmem_slot_add(&t->gmem);
 	run_expect_access(t, 1);
 }
 
@@ -647,7 +686,7 @@ TEST_F(gmem, hole_punched)
 	run_expect_access(t, 1);
 	run_expect_access(t, 2);
 
-	memory_punch_hole(t, 1);
+	gmem_slot_punch_hole(&t->gmem);
 	run_expect_access(t, 1);
 }
 
@@ -662,12 +701,12 @@ TEST_F_TIMEOUT(gmem, poisoned, POISON_TIMEOUT)
 	run_expect_access(t, 1);
 
 	/* From here on, only the guest touches the page. */
-	if (!poison_page(t->mem + t->page_size))
+	if (!poison_page(t->gmem.hva + t->page_size))
 		SKIP(return, "Cannot poison guest_memfd: %s", strerror(errno));
 	run_expect_error(t, 1, EHWPOISON);
 	run_expect_error(t, 1, EHWPOISON);
 
-	memory_punch_hole(t, 1);
+	gmem_slot_punch_hole(&t->gmem);
 	run_expect_access(t, 1);
 }
 
@@ -736,39 +775,286 @@ TEST_F_TIMEOUT(gmem, out_of_memory, 120)
 	TEST_ASSERT(nr_failed, "Expected KVM_RUN to fail at least once");
 }
 
-static void *delete_memory(void *arg)
+/* Whoever runs out of memory gets ENOMEM if there is nobody to kill. */
+static bool refuse_to_be_killed(void)
 {
-	struct test_vm *t = arg;
+	return !try_write_file("/proc/self/oom_score_adj", "-1000");
+}
 
-	usleep(20000);
-	memory_delete(t);
+struct memcg {
+	char root[PATH_MAX];
+	char *path;
+	/* To come and go without memory for another open file. */
+	int enter;
+	int leave;
+};
+
+/* A cgroup that may not have any memory. */
+static bool memcg_create(struct memcg *memcg)
+{
+	if (cg_find_controller_root(memcg->root, sizeof(memcg->root), "memory"))
+		return false;
+
+	cg_write(memcg->root, "cgroup.subtree_control", "+memory");
+	memcg->path = cg_name(memcg->root, MEMCG_NAME);
+	cg_create(memcg->path);
+	memcg->enter = cg_open(memcg->path, "cgroup.procs", O_WRONLY);
+	memcg->leave = cg_open(memcg->root, "cgroup.procs", O_WRONLY);
+	return !cg_write(memcg->path, "memory.max", "0") && memcg->enter >= 0 &&
+	       memcg->leave >= 0;
+}
+
+static void memcg_destroy(struct memcg *memcg)
+{
+	close(memcg->enter);
+	close(memcg->leave);
+	cg_destroy(memcg->path);
+	free(memcg->path);
+}
+
+static void move_to_memcg(int procs)
+{
+	TEST_ASSERT(write(procs, "0", 1) == 1, "Cannot move to another cgroup: %s",
+		    strerror(errno));
+}
+
+static int run_without_memory(struct test_vm *t, struct memcg *memcg)
+{
+	int err;
+
+	move_to_memcg(memcg->enter);
+	err = run_with_stale_fault(t);
+	move_to_memcg(memcg->leave);
+	return err;
+}
+
+/*
+ * The vCPU cannot start without page tables, nor go on without a page.  The OOM
+ * killer says that it was called, and that it has nobody to kill.
+ */
+TEST_F(gmem, cgroup_without_memory)
+{
+	struct test_vm *t = &self->vm;
+	struct memcg memcg;
+
+	if (!refuse_to_be_killed() || !memcg_create(&memcg))
+		SKIP(return, "No limit on the memory of a cgroup");
+
+	/* The test itself has all that it needs, but not the guest's memory. */
+	TEST_ASSERT(!mlockall(MCL_CURRENT), "mlockall() failed: %s", strerror(errno));
+	gmem_slot_punch_hole(&t->gmem);
+
+	/* KVM_RUN is not about to fail before it starts to run the vCPU. */
+	vcpu_run_complete_io(t->vcpu);
+
+	select_page(t, 0);
+	assert_error(t, 0, run_without_memory(t, &memcg), ENOMEM);
+	run_expect_access(t, 1);
+
+	select_page(t, 1);
+	assert_error(t, 1, run_without_memory(t, &memcg), ENOMEM);
+	run_expect_access(t, 1);
+
+	memcg_destroy(&memcg);
+}
+
+/* A vCPU that accesses memory while another thread changes it. */
+struct race {
+	struct test_vm *t;
+	void (*change)(struct test_vm *t);
+	bool file_changes;
+	bool stop;
+	int nr_changes;
+	int nr_accesses;
+	int nr_faults;
+	int nr_mmio;
+	int nr_lost;
+	u64 old_aborts;
+	/* What the page holds, and how the vCPU got at it this time. */
+	u64 value;
+	bool was_read;
+	bool was_written;
+};
+
+static void *change_memory(void *arg)
+{
+	struct race *r = arg;
+
+	while (!READ_ONCE(r->stop)) {
+		r->change(r->t);
+		WRITE_ONCE(r->nr_changes, r->nr_changes + 1);
+		usleep(CHANGE_US);
+	}
 	return NULL;
 }
 
-TEST_F(gmem, memslot_deleted)
+static void race_fault(struct race *r, int err)
 {
-	struct test_vm *t = &self->vm;
+	TEST_ASSERT(r->file_changes || r->t->caller->missing == MISSING_IS_FAULT,
+		    "%s: KVM_RUN failed with errno %d (%s)", r->t->caller->name, err,
+		    strerror(err));
+	assert_error(r->t, page_nr, err, EFAULT);
+	r->nr_faults++;
+}
+
+/* A ucall may be MMIO, too. */
+static bool is_mmio_of_page(struct test_vm *t)
+{
+	struct kvm_run *run = t->vcpu->run;
+
+	return run->exit_reason == KVM_EXIT_MMIO &&
+	       run->mmio.phys_addr == TEST_GPA + page_nr * t->page_size;
+}
+
+static void race_mmio(struct race *r)
+{
+	struct kvm_run *run = r->t->vcpu->run;
+
+	TEST_ASSERT(r->t->caller->missing == MISSING_IS_MMIO &&
+		    run->mmio.len == sizeof(u64), "%s: unexpected MMIO of %u bytes",
+		    r->t->caller->name, run->mmio.len);
+	r->nr_mmio++;
+	if (run->mmio.is_write) {
+		r->was_written = true;
+	} else {
+		r->was_read = true;
+		mmio_answer(r->t->vcpu, MMIO_VALUE);
+	}
+}
+
+/* Nothing is lost but what a closed file, or nobody at all, was there to keep. */
+static void race_access(struct race *r, u64 value)
+{
+	u64 expected = (r->was_read ? MMIO_VALUE : r->value) + 1;
+
+	if (value != expected && value == 1 && r->file_changes) {
+		r->nr_lost++;
+		expected = 1;
+	}
+	TEST_ASSERT(value == expected, "%s: expected the page to be %lu, got %lu",
+		    r->t->caller->name, (unsigned long)expected, (unsigned long)value);
+
+	if (!r->was_written)
+		r->value = value;
+	r->was_read = false;
+	r->was_written = false;
+	r->nr_accesses++;
+}
+
+static void race_run(struct race *r)
+{
+	/* What is in kvm_run may be the answer to MMIO. */
+	int err = __vcpu_run(r->t->vcpu) ? errno : 0;
+
+	if (err)
+		race_fault(r, err);
+	else if (is_mmio_of_page(r->t))
+		race_mmio(r);
+	else
+		race_access(r, get_value(r->t, err));
+}
+
+static bool race_saw_missing_memory(struct race *r)
+{
+	if (r->file_changes)
+		return r->nr_faults;
+
+	return r->nr_faults || r->nr_mmio || aborts(r->t) != r->old_aborts;
+}
+
+static void race(struct test_vm *t, void (*change)(struct test_vm *t), bool file_changes)
+{
+	struct race r = {
+		.t = t,
+		.change = change,
+		.file_changes = file_changes,
+		.old_aborts = aborts(t),
+	};
+	struct timespec start;
 	pthread_t thread;
-	int err;
+	int nr;
 
-	if (t->caller->guest_code != guest_code)
-		SKIP(return, "What L2 gets without a memslot is up to L1");
-
-	vcpu_arch_set_entry_point(t->vcpu, guest_read_forever);
-	kvm_pthread_create(&thread, NULL, delete_memory, t);
-	do {
-		err = run_with_stale_fault(t);
-	} while (!err && get_ucall(t->vcpu, NULL) == UCALL_SYNC);
+	select_page(t, 1);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	kvm_pthread_create(&thread, NULL, change_memory, &r);
+	while (timespec_to_ns(timespec_elapsed(start)) < RACE_NS ||
+	       READ_ONCE(r.nr_changes) < RACE_CHANGES || !race_saw_missing_memory(&r))
+		race_run(&r);
+	WRITE_ONCE(r.stop, true);
 	kvm_pthread_join(thread, NULL);
 
-	/* Private memory that is missing cannot be MMIO. */
-	if (t->caller->attributes & KVM_MEMORY_ATTRIBUTE_PRIVATE) {
-		assert_error(t, 0, err, EFAULT);
-		return;
-	}
-	TEST_ASSERT(!err, "KVM_RUN failed with errno %d (%s)", err, strerror(err));
-	TEST_ASSERT_KVM_EXIT_REASON(t->vcpu, KVM_EXIT_MMIO);
-	TEST_ASSERT_EQ(t->vcpu->run->mmio.phys_addr, TEST_GPA);
+	/* Finish what began without memory, see what the page holds, and go on. */
+	for (nr = r.nr_accesses + 2; r.nr_accesses < nr; )
+		race_run(&r);
+	run_expect_access(t, r.value + 1);
+
+	ksft_print_msg("%s: %d changes; %d accesses, %d times MMIO, %d faults, %lu aborts\n",
+		       t->caller->name, r.nr_changes, r.nr_accesses, r.nr_mmio,
+		       r.nr_faults, (unsigned long)(aborts(t) - r.old_aborts));
+	TEST_ASSERT(r.nr_lost <= r.nr_changes, "The page was lost %d times", r.nr_lost);
+}
+
+/* As soon as the memslot is gone, so is the guest's access to the file. */
+static void memslot_delete(struct test_vm *t)
+{
+	u64 *page = t->gmem.hva + page_nr * t->page_size;
+	u64 value;
+
+	gmem_slot_delete(&t->gmem);
+	value = READ_ONCE(*page);
+	usleep(CHANGE_US);
+	TEST_ASSERT(READ_ONCE(*page) == value, "%s: written without a memslot",
+		    t->caller->name);
+}
+
+static void memslot_create_again(struct test_vm *t)
+{
+	memslot_delete(t);
+	gmem_slot_bind(&t->gmem);
+}
+
+TEST_F_TIMEOUT(gmem, memslot_deleted_and_created, RACE_TIMEOUT)
+{
+	race(&self->vm, memslot_create_again, false);
+}
+
+/* A memslot of guest_memfd doesn't move, but for another in its place. */
+static void memslot_move(struct test_vm *t)
+{
+	struct gmem_slot *gmem = &t->gmem;
+	int r;
+
+	gmem->gpa = TEST_GPA + gmem->size;
+	r = __vm_set_user_memory_region2(t->vm, TEST_SLOT, KVM_MEM_GUEST_MEMFD,
+					 gmem->gpa, gmem->size, gmem->hva, gmem->fd, 0);
+	TEST_ASSERT(r && errno == EINVAL, "Expected EINVAL, got %d (%s)", r ? errno : 0,
+		    strerror(errno));
+	memslot_delete(t);
+	gmem_slot_bind(gmem);
+	usleep(CHANGE_US);
+
+	memslot_delete(t);
+	gmem->gpa = TEST_GPA;
+	gmem_slot_bind(gmem);
+}
+
+TEST_F_TIMEOUT(gmem, memslot_moved, RACE_TIMEOUT)
+{
+	race(&self->vm, memslot_move, false);
+}
+
+static void file_replace(struct test_vm *t)
+{
+	gmem_slot_close(&t->gmem);
+	usleep(CHANGE_US);
+	gmem_slot_delete(&t->gmem);
+	usleep(CHANGE_US);
+	gmem_slot_add(&t->gmem);
+}
+
+TEST_F_TIMEOUT(gmem, file_replaced, RACE_TIMEOUT)
+{
+	race(&self->vm, file_replace, true);
 }
 
 int main(int argc, char **argv)

@@ -6,6 +6,7 @@
  * failure of KVM_RUN says so, and nothing but KVM_RUN writes kvm_run.
  */
 #include <linux/kvm.h>
+#include <linux/sizes.h>
 
 #include "kselftest_harness.h"
 #include "kvm_util.h"
@@ -26,7 +27,7 @@
 
 #define PT_SLOT		12
 #define PT_GPA		0xd8000000ull
-#define PT_NPAGES	8
+#define PT_SIZE		SZ_64K
 /* Far from everything else, to get page tables of its own. */
 #define PT_GVA		(TEST_GVA + (1ull << 38))
 
@@ -132,9 +133,14 @@ FIXTURE(memory_fault)
 	struct kvm_vcpu *vcpu;
 	int fd;
 	void *mem;
+	size_t page_size;
+	/* What goes missing is a page of the host's ... */
 	void *hole;
 	gpa_t hole_gpa;
-	gva_t hole_gva;
+	/* ... and what the guest uses is the last of its own pages therein. */
+	size_t used_offset;
+	void *used;
+	gva_t used_gva;
 };
 
 static void test_vm_create(FIXTURE_DATA(memory_fault) *self)
@@ -142,18 +148,21 @@ static void test_vm_create(FIXTURE_DATA(memory_fault) *self)
 	size_t size;
 
 	self->vm = vm_create_with_one_vcpu(&self->vcpu, guest_access_forever);
-	size = TEST_NPAGES * self->vm->page_size;
+	self->page_size = getpagesize();
+	size = TEST_NPAGES * self->page_size;
 
 	self->fd = kvm_memfd_alloc(size, false);
 	self->mem = kvm_mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd);
 	vm_set_user_memory_region(self->vm, TEST_SLOT, 0, TEST_GPA, size, self->mem);
-	virt_map(self->vm, TEST_GVA, TEST_GPA, TEST_NPAGES);
+	virt_map(self->vm, TEST_GVA, TEST_GPA, size / self->vm->page_size);
 	virt_map(self->vm, MMIO_GVA, MMIO_GPA, 1);
 
-	self->hole = self->mem + self->vm->page_size;
-	self->hole_gpa = TEST_GPA + self->vm->page_size;
-	self->hole_gva = TEST_GVA + self->vm->page_size;
-	fill_page(self->hole);
+	self->hole = self->mem + self->page_size;
+	self->hole_gpa = TEST_GPA + self->page_size;
+	self->used_offset = self->page_size - self->vm->page_size;
+	self->used = self->hole + self->used_offset;
+	self->used_gva = TEST_GVA + self->page_size + self->used_offset;
+	fill_page(self->used);
 }
 
 static void test_vm_free(FIXTURE_DATA(memory_fault) *self)
@@ -164,13 +173,12 @@ static void test_vm_free(FIXTURE_DATA(memory_fault) *self)
 
 static void hole_munmap(FIXTURE_DATA(memory_fault) *self)
 {
-	kvm_munmap(self->hole, self->vm->page_size);
+	kvm_munmap(self->hole, self->page_size);
 }
 
 static void hole_mmap(FIXTURE_DATA(memory_fault) *self)
 {
-	mmap_over(self->hole, self->vm->page_size, MAP_SHARED, self->fd,
-		  self->vm->page_size);
+	mmap_over(self->hole, self->page_size, MAP_SHARED, self->fd, self->page_size);
 }
 
 static void hole_forbid(FIXTURE_DATA(memory_fault) *self)
@@ -190,7 +198,7 @@ static void hole_allow(FIXTURE_DATA(memory_fault) *self)
 
 static void memory_truncate(FIXTURE_DATA(memory_fault) *self, int npages)
 {
-	int r = ftruncate(self->fd, npages * self->vm->page_size);
+	int r = ftruncate(self->fd, npages * self->page_size);
 
 	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("ftruncate()", r));
 }
@@ -203,7 +211,7 @@ static void hole_truncate(FIXTURE_DATA(memory_fault) *self)
 static void hole_extend(FIXTURE_DATA(memory_fault) *self)
 {
 	memory_truncate(self, TEST_NPAGES);
-	fill_page(self->hole);
+	fill_page(self->used);
 }
 
 FIXTURE_VARIANT(memory_fault)
@@ -249,7 +257,7 @@ FIXTURE_TEARDOWN(memory_fault)
 static void expect_accessed(FIXTURE_DATA(memory_fault) *self, enum access access,
 			    u64 times)
 {
-	u64 data = READ_ONCE(*(u64 *)(self->hole + DATA_OFFSET));
+	u64 data = READ_ONCE(*(u64 *)(self->used + DATA_OFFSET));
 
 	sync_global_from_guest(self->vm, nr_done);
 	TEST_ASSERT(nr_done == times, "Expected %lu accesses to complete, got %lu",
@@ -275,7 +283,7 @@ static void expect_accessed(FIXTURE_DATA(memory_fault) *self, enum access access
 TEST_F(memory_fault, never_mapped)
 {
 	variant->tear(self);
-	vcpu_args_set(self->vcpu, 2, variant->access, self->hole_gva);
+	vcpu_args_set(self->vcpu, 2, variant->access, self->used_gva);
 
 	/* KVM_RUN fails alike for as long as userspace mends nothing. */
 	vcpu_run_expect_memory_fault(self->vcpu, self->hole_gpa, 0);
@@ -289,11 +297,11 @@ TEST_F(memory_fault, never_mapped)
 /* The hole opens under a page that KVM has mapped and the guest uses. */
 TEST_F(memory_fault, was_mapped)
 {
-	vcpu_args_set(self->vcpu, 2, variant->access, self->hole_gva);
+	vcpu_args_set(self->vcpu, 2, variant->access, self->used_gva);
 	vcpu_run_expect_sync(self->vcpu);
 	expect_accessed(self, variant->access, 1);
 
-	fill_page(self->hole);
+	fill_page(self->used);
 	variant->tear(self);
 	vcpu_run_expect_memory_fault(self->vcpu, self->hole_gpa, 0);
 
@@ -329,9 +337,9 @@ TEST_F(exit_reason, page_table_in_hole)
 
 	saved_pt_slot = vm->memslots[MEM_REGION_PT];
 	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, PT_GPA, PT_SLOT,
-				    PT_NPAGES, 0);
+				    PT_SIZE / vm->page_size, 0);
 	vm->memslots[MEM_REGION_PT] = PT_SLOT;
-	virt_map(vm, PT_GVA, self->mf.hole_gpa, 1);
+	virt_map(vm, PT_GVA, self->mf.hole_gpa + self->mf.used_offset, 1);
 	vm->memslots[MEM_REGION_PT] = saved_pt_slot;
 
 	table = page_of(guest_pte(vm, PT_GVA));
@@ -351,7 +359,7 @@ TEST_F(exit_reason, fault_after_mmio)
 	struct kvm_vcpu *vcpu = self->mf.vcpu;
 
 	vcpu_arch_set_entry_point(vcpu, guest_mmio_then_read);
-	vcpu_args_set(vcpu, 1, self->mf.hole_gva);
+	vcpu_args_set(vcpu, 1, self->mf.used_gva);
 	hole_munmap(&self->mf);
 
 	vcpu_run_expect_mmio(vcpu, MMIO_GPA, sizeof(u64), false);
@@ -370,7 +378,7 @@ TEST_F(exit_reason, immediate_exit_keeps_mmio)
 	struct kvm_vcpu *vcpu = self->mf.vcpu;
 
 	vcpu_arch_set_entry_point(vcpu, guest_mmio_then_read);
-	vcpu_args_set(vcpu, 1, self->mf.hole_gva);
+	vcpu_args_set(vcpu, 1, self->mf.used_gva);
 
 	vcpu_run_expect_mmio(vcpu, MMIO_GPA, sizeof(u64), false);
 	mmio_answer(vcpu, DATA_MMIO);
@@ -385,7 +393,7 @@ TEST_F(exit_reason, immediate_exit_keeps_fault)
 {
 	struct kvm_vcpu *vcpu = self->mf.vcpu;
 
-	vcpu_args_set(vcpu, 2, ACCESS_WRITE, self->mf.hole_gva);
+	vcpu_args_set(vcpu, 2, ACCESS_WRITE, self->mf.used_gva);
 	hole_munmap(&self->mf);
 	vcpu_run_expect_memory_fault(vcpu, self->mf.hole_gpa, 0);
 	vcpu_run_immediate_exit_expect_same_run(vcpu);
@@ -400,7 +408,7 @@ TEST_F(exit_reason, mmio_after_fault)
 {
 	struct kvm_vcpu *vcpu = self->mf.vcpu;
 
-	vcpu_args_set(vcpu, 2, ACCESS_READ, self->mf.hole_gva);
+	vcpu_args_set(vcpu, 2, ACCESS_READ, self->mf.used_gva);
 	hole_munmap(&self->mf);
 	vcpu_run_expect_memory_fault(vcpu, self->mf.hole_gpa, 0);
 	hole_mmap(&self->mf);
@@ -408,7 +416,7 @@ TEST_F(exit_reason, mmio_after_fault)
 
 	vcpu_run_complete_io(vcpu);
 	vcpu_arch_set_entry_point(vcpu, guest_mmio_then_read);
-	vcpu_args_set(vcpu, 1, self->mf.hole_gva);
+	vcpu_args_set(vcpu, 1, self->mf.used_gva);
 	vcpu_run_expect_mmio(vcpu, MMIO_GPA, sizeof(u64), false);
 }
 
@@ -429,8 +437,8 @@ static void map_hole_read_only(FIXTURE_DATA(memory_fault) *mf)
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_READONLY_MEM));
 
 	vm_set_user_memory_region(mf->vm, RO_SLOT, KVM_MEM_READONLY, RO_GPA,
-				  mf->vm->page_size, mf->hole);
-	virt_map(mf->vm, RO_GVA, RO_GPA, 1);
+				  mf->page_size, mf->hole);
+	virt_map(mf->vm, RO_GVA, RO_GPA + mf->used_offset, 1);
 }
 
 TEST_F(exit_reason, write_to_read_only_memslot_is_mmio)
@@ -440,7 +448,7 @@ TEST_F(exit_reason, write_to_read_only_memslot_is_mmio)
 	map_hole_read_only(&self->mf);
 	vcpu_arch_set_entry_point(vcpu, guest_store);
 	vcpu_args_set(vcpu, 1, RO_GVA);
-	vcpu_run_expect_mmio(vcpu, RO_GPA, sizeof(u64), true);
+	vcpu_run_expect_mmio(vcpu, RO_GPA + self->mf.used_offset, sizeof(u64), true);
 	vcpu_run_expect_sync(vcpu);
 }
 
@@ -496,7 +504,7 @@ TEST_F(exit_reason, pre_fault_keeps_mmio)
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_PRE_FAULT_MEMORY));
 
 	vcpu_arch_set_entry_point(vcpu, guest_mmio_then_read);
-	vcpu_args_set(vcpu, 1, self->mf.hole_gva);
+	vcpu_args_set(vcpu, 1, self->mf.used_gva);
 	vcpu_run_expect_mmio(vcpu, MMIO_GPA, sizeof(u64), false);
 	mmio_answer(vcpu, DATA_MMIO);
 

@@ -17,31 +17,32 @@
 #include "test_util.h"
 
 /*
- * L1's stage 2 has blocks of 1G.  The first is mapped to itself: the test, both
- * stacks, the stage-1 tables, and the address of the ucall.  The one of L2_IPA
- * is a table, below which page n of TABLES_GPA holds the level n + 2.
+ * L1's stage 2 maps the first 1G to itself, by blocks: the test, both stacks, the
+ * stage-1 tables, and the address of the ucall.  The block of L2_IPA is a table,
+ * the leaf, and that of L2_NOWHERE_IPA one that isn't there.
  */
 #define L2_IPA		0xc0000000ul
-#define L2_NOWHERE_IPA	(L2_IPA + SZ_2M)
+#define L2_NOWHERE_IPA	(L2_IPA + s2_block_size())
 #define L2_GVA		L2_IPA
-#define L2_NOWHERE_GVA	L2_NOWHERE_IPA
+#define L2_NOWHERE_GVA	0xd0000000ul
+/* Beyond VTCR_EL2.T0SZ, and 0 without what is beyond. */
+#define L2_BEYOND_IPA	BIT(33)
+#define L2_BEYOND_GVA	0xe0000000ul
 
 #define DATA_GPA	0x60000000ul
-#define TABLES_GPA	0x70000000ul
-#define LEAF_GPA	(TABLES_GPA + SZ_4K)
+#define LEAF_GPA	0x70000000ul
+#define ROOT_GPA	0x78000000ul
 #define NOWHERE_GPA	0x7f000000ul
+/* Of the stage-1 tables for what is at L2_GVA, and part of the first 1G. */
+#define S1_TABLES_GPA	0x30000000ul
 
 #define DATA_SLOT	10
-#define TABLES_SLOT	11
+#define LEAF_SLOT	11
+#define ROOT_SLOT	12
+#define S1_TABLES_SLOT	13
 
-#define S2_TABLE	(PTE_VALID | BIT(1))
-#define S2_LEAF		(PTE_VALID | (0xful << 2) | (3ul << 6) | PTE_SHARED | PTE_AF)
-#define S2_PAGE		(S2_LEAF | BIT(1))
-
-#define VTCR_T0SZ(x)	((u64)(x))
-#define VTCR_SL0(x)	((u64)(x) << 6)
-#define VTCR_BASE	(BIT(31) | (2ul << 16) | (3ul << 12) | BIT(10) | BIT(8))
-#define VTCR_39_BITS	(VTCR_BASE | VTCR_T0SZ(64 - 39) | VTCR_SL0(1))
+/* Enough for the root and for the stage-1 tables, and whole pages on any host. */
+#define TABLES_SIZE	SZ_64K
 
 #define MAGIC		0x600df00dul
 
@@ -72,6 +73,12 @@ static void l2_execute(void)
 static void l2_read_nowhere(void)
 {
 	l2_value = READ_ONCE(*(u64 *)L2_NOWHERE_GVA);
+	l2_exit_to_l1();
+}
+
+static void l2_read_beyond(void)
+{
+	l2_value = READ_ONCE(*(u64 *)L2_BEYOND_GVA);
 	l2_exit_to_l1();
 }
 
@@ -122,24 +129,25 @@ FIXTURE(nested_memory_fault) {
 
 static void map_stage2(struct kvm_vm *vm)
 {
-	gpa_t root = vm_phy_page_alloc(vm, 0, vm->memslots[MEM_REGION_PT]);
-	u64 *table = addr_gpa2hva(vm, root);
+	u64 *root = addr_gpa2hva(vm, ROOT_GPA), *leaf = addr_gpa2hva(vm, LEAF_GPA);
+	u64 gpa, size = s2_block_size();
 
-	memset(table, 0, SZ_4K);
-	table[0] = S2_LEAF;
-	table[L2_IPA / SZ_1G] = TABLES_GPA | S2_TABLE;
+	for (gpa = 0; gpa < SZ_1G; gpa += size)
+		root[gpa / size] = gpa | S2_BLOCK;
+	root[L2_IPA / size] = LEAF_GPA | S2_TABLE;
+	root[L2_NOWHERE_IPA / size] = NOWHERE_GPA | S2_TABLE;
+	leaf[0] = DATA_GPA | S2_PAGE;
 
-	table = addr_gpa2hva(vm, TABLES_GPA);
-	table[0] = LEAF_GPA | S2_TABLE;
-	table[1] = NOWHERE_GPA | S2_TABLE;
-
-	table = addr_gpa2hva(vm, LEAF_GPA);
-	table[0] = DATA_GPA | S2_PAGE;
-
-	vttbr = root;
-	vtcr = VTCR_39_BITS;
+	vttbr = ROOT_GPA;
+	vtcr = s2_vtcr();
 	sync_global_to_guest(vm, vttbr);
 	sync_global_to_guest(vm, vtcr);
+}
+
+static void add_memory(struct kvm_vm *vm, u32 slot, gpa_t gpa, size_t size)
+{
+	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, gpa, slot,
+				    size / vm->page_size, 0);
 }
 
 static void nested_vm_create(FIXTURE_DATA(nested_memory_fault) *self, u64 flags)
@@ -151,17 +159,20 @@ static void nested_vm_create(FIXTURE_DATA(nested_memory_fault) *self, u64 flags)
 	kvm_arch_vm_finalize_vcpus(self->vm);
 	l2_vcpu_init(self->vcpu);
 
-	vm_userspace_mem_region_add(self->vm, VM_MEM_SRC_ANONYMOUS, DATA_GPA,
-				    DATA_SLOT, 1, 0);
-	vm_userspace_mem_region_add(self->vm, VM_MEM_SRC_ANONYMOUS, TABLES_GPA,
-				    TABLES_SLOT, 2, 0);
+	add_memory(self->vm, DATA_SLOT, DATA_GPA, getpagesize());
+	add_memory(self->vm, LEAF_SLOT, LEAF_GPA, getpagesize());
+	add_memory(self->vm, ROOT_SLOT, ROOT_GPA, TABLES_SIZE);
+	add_memory(self->vm, S1_TABLES_SLOT, S1_TABLES_GPA, TABLES_SIZE);
+
+	self->vm->memslots[MEM_REGION_PT] = S1_TABLES_SLOT;
 	virt_map(self->vm, L2_GVA, L2_IPA, 1);
 	virt_map(self->vm, L2_NOWHERE_GVA, L2_NOWHERE_IPA, 1);
+	virt_map(self->vm, L2_BEYOND_GVA, L2_BEYOND_IPA, 1);
 	map_stage2(self->vm);
 
 	self->data = addr_gpa2hva(self->vm, DATA_GPA);
 	self->leaf = addr_gpa2hva(self->vm, LEAF_GPA);
-	self->copy = malloc(SZ_4K);
+	self->copy = malloc(getpagesize());
 	self->data[0] = MAGIC;
 }
 
@@ -245,13 +256,13 @@ static void expect_par(struct kvm_vm *vm, u64 pa)
 		    (unsigned long)pa, (unsigned long)par);
 }
 
-static void expect_par_fault(struct kvm_vm *vm, u64 fst)
+static void expect_par_fault(struct kvm_vm *vm, u64 fst, int stage)
 {
 	sync_global_from_guest(vm, par);
-	TEST_ASSERT((par & SYS_PAR_EL1_F) && (par & SYS_PAR_EL1_S) &&
+	TEST_ASSERT((par & SYS_PAR_EL1_F) && !!(par & SYS_PAR_EL1_S) == (stage == 2) &&
 		    FIELD_GET(SYS_PAR_EL1_FST, par) == fst,
-		    "Expected PAR_EL1 to report 0x%lx at stage 2, got 0x%lx",
-		    (unsigned long)fst, (unsigned long)par);
+		    "Expected PAR_EL1 to report 0x%lx at stage %d, got 0x%lx",
+		    (unsigned long)fst, stage, (unsigned long)par);
 }
 
 TEST_F(nested_memory_fault, read_hole)
@@ -285,6 +296,21 @@ TEST_F(nested_memory_fault, write_protected_page)
 	unprotect_page(self->data);
 	vcpu_run_expect_done(self->vcpu);
 	TEST_ASSERT_EQ(self->data[0], MAGIC + 1);
+}
+
+/* Poison is a matter of signals, no matter whether it is L1 or L2 that runs. */
+TEST_F(nested_memory_fault, poisoned)
+{
+	if (!poison_page(self->data))
+		SKIP(return, "Cannot poison memory: %s", strerror(errno));
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	vcpu_run_expect_sigbus(self->vcpu, self->data);
+	expect_in_l2(self->vcpu);
+
+	mmap_anonymous_over(self->data, getpagesize());
+	*self->data = MAGIC + 1;
+	vcpu_run_expect_done(self->vcpu);
+	expect_value(self->vm, MAGIC + 1);
 }
 
 TEST_F(nested_memory_fault, gmem_closed)
@@ -353,6 +379,28 @@ TEST_F(nested_memory_fault, stage2_table_nowhere)
 	expect_l2_abort(self->vm, ESR_ELx_EC_DABT_LOW, ESR_ELx_FSC_SEA_TTW(3));
 }
 
+TEST_F(nested_memory_fault, ipa_beyond_stage2)
+{
+	vcpu_args_set(self->vcpu, 1, l2_read_beyond);
+	vcpu_run_expect_done(self->vcpu);
+	expect_l2_abort(self->vm, ESR_ELx_EC_DABT_LOW, ESR_ELx_FSC_FAULT_L(0));
+}
+
+/* What KVM itself reads, poisoned or not there, is all the same. */
+TEST_F(nested_memory_fault, stage2_table_poisoned)
+{
+	memcpy(self->copy, self->leaf, getpagesize());
+	if (!poison_page(self->leaf))
+		SKIP(return, "Cannot poison memory: %s", strerror(errno));
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	vcpu_run_expect_memory_fault(self->vcpu, LEAF_GPA, 0);
+	expect_in_l2(self->vcpu);
+
+	mend_page(self->leaf, self->copy);
+	vcpu_run_expect_done(self->vcpu);
+	expect_value(self->vm, MAGIC);
+}
+
 /* The access flag has to be set in a table that userspace has made read-only. */
 TEST_F(nested_memory_fault, stage2_table_write_protected)
 {
@@ -393,7 +441,7 @@ TEST_F(nested_memory_fault, at_stage2_table_nowhere)
 	vcpu_arch_set_entry_point(self->vcpu, l1_at_s12);
 	vcpu_args_set(self->vcpu, 1, L2_NOWHERE_GVA);
 	vcpu_run_expect_done(self->vcpu);
-	expect_par_fault(self->vm, ESR_ELx_FSC_SEA_TTW(3));
+	expect_par_fault(self->vm, ESR_ELx_FSC_SEA_TTW(3), 2);
 }
 
 TEST_F(nested_memory_fault, at_stage1_table_in_hole)
@@ -410,10 +458,19 @@ TEST_F(nested_memory_fault, at_stage1_table_in_hole)
 	expect_par(self->vm, L2_IPA);
 }
 
+TEST_F(nested_memory_fault, at_stage1_table_nowhere)
+{
+	vcpu_arch_set_entry_point(self->vcpu, l1_at_s1);
+	vcpu_args_set(self->vcpu, 1, L2_GVA);
+	vm_mem_region_delete(self->vm, S1_TABLES_SLOT);
+	vcpu_run_expect_done(self->vcpu);
+	expect_par_fault(self->vm, ESR_ELx_FSC_SEA_TTW(2), 1);
+}
+
 /* L2's first fetch faults, if anything: no table is walked. */
 static void run_bogus_vtcr(struct kvm_vcpu *vcpu, u64 bogus)
 {
-	vtcr = VTCR_BASE | bogus;
+	vtcr = s2_vtcr_pages() | bogus;
 	sync_global_to_guest(vcpu->vm, vtcr);
 
 	vcpu_args_set(vcpu, 1, l2_read);
@@ -443,13 +500,13 @@ TEST_F(nested_memory_fault, bogus_vtcr_no_such_level)
 
 TEST_F(nested_memory_fault, at_bogus_vtcr)
 {
-	vtcr = VTCR_BASE | VTCR_T0SZ(64 - 39) | VTCR_SL0(3);
+	vtcr = s2_vtcr_pages() | VTCR_T0SZ(64 - 39) | VTCR_SL0(3);
 	sync_global_to_guest(self->vm, vtcr);
 
 	vcpu_arch_set_entry_point(self->vcpu, l1_at_s12_without_stage1);
 	vcpu_args_set(self->vcpu, 1, L2_IPA);
 	vcpu_run_expect_done(self->vcpu);
-	expect_par_fault(self->vm, ESR_ELx_FSC_FAULT_L(0));
+	expect_par_fault(self->vm, ESR_ELx_FSC_FAULT_L(0), 2);
 }
 
 /* What L2 did, if the VM wants to know. */
@@ -499,11 +556,18 @@ TEST_F(nested_access, execute)
 			    self->nested.copy, KVM_MEMORY_EXIT_FLAG_EXEC);
 }
 
+/* Of a walk, KVM cannot tell. */
+TEST_F(nested_access, stage2_table)
+{
+	vcpu_args_set(self->nested.vcpu, 1, l2_increment);
+	run_and_mend_access(self->nested.vcpu, self->nested.leaf, LEAF_GPA,
+			    self->nested.copy, 0);
+}
+
 int main(int argc, char **argv)
 {
 	TEST_REQUIRE(kvm_check_cap(KVM_CAP_ARM_EL2));
 	__TEST_REQUIRE(test_supports_el2(), "No support for a guest at vEL2");
-	__TEST_REQUIRE(getpagesize() == SZ_4K, "L1's stage 2 needs pages of 4K");
 
 	return test_harness_run(argc, argv);
 }

@@ -21,8 +21,14 @@
 #define DATA_GPA	0x80000000ul
 #define DATA_SLOT	10
 
-/* Far away from the test, to have tables of its own. */
+/*
+ * Far away from the test, to have tables of its own.  They are in a memslot of
+ * their own, lest they share a page of the host's with those of the test.
+ */
 #define DATA_GVA	BIT(42)
+#define TABLES_GPA	0x70000000ul
+#define TABLES_SLOT	11
+#define TABLES_SIZE	SZ_256K
 
 #define MAGIC		0x600d0000ul
 
@@ -99,14 +105,31 @@ static void guest_load_with_hw_af(u64 *p)
 	guest_load(p);
 }
 
-static struct kvm_vm *create_vm(struct kvm_vcpu **vcpu, void *guest_code,
-				enum vm_mem_backing_src_type src, size_t nr_pages)
+static struct kvm_vm *create_vm_with_flags(struct kvm_vcpu **vcpu, void *guest_code,
+					   enum vm_mem_backing_src_type src,
+					   size_t size, u64 flags)
 {
-	struct kvm_vm *vm = vm_create_with_one_vcpu(vcpu, guest_code);
+	struct kvm_vm *vm = vm_create(1);
+	size_t nr_pages = size / vm->page_size;
+
+	if (flags)
+		vm_enable_cap(vm, KVM_CAP_MEMORY_FAULT_FLAGS, flags);
+	*vcpu = vm_vcpu_add(vm, 0, guest_code);
+	kvm_arch_vm_finalize_vcpus(vm);
+
+	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, TABLES_GPA, TABLES_SLOT,
+				    TABLES_SIZE / vm->page_size, 0);
+	vm->memslots[MEM_REGION_PT] = TABLES_SLOT;
 
 	vm_userspace_mem_region_add(vm, src, DATA_GPA, DATA_SLOT, nr_pages, 0);
 	virt_map(vm, DATA_GVA, DATA_GPA, nr_pages);
 	return vm;
+}
+
+static struct kvm_vm *create_vm(struct kvm_vcpu **vcpu, void *guest_code,
+				enum vm_mem_backing_src_type src, size_t size)
+{
+	return create_vm_with_flags(vcpu, guest_code, src, size, 0);
 }
 
 static bool has_lse(struct kvm_vcpu *vcpu)
@@ -170,7 +193,8 @@ FIXTURE_VARIANT_ADD(access, dc_zva) {
 
 FIXTURE_SETUP(access)
 {
-	self->vm = create_vm(&self->vcpu, variant->guest_code, VM_MEM_SRC_ANONYMOUS, 1);
+	self->vm = create_vm(&self->vcpu, variant->guest_code, VM_MEM_SRC_ANONYMOUS,
+			     getpagesize());
 	self->data = addr_gpa2hva(self->vm, DATA_GPA);
 	self->data[0] = MAGIC;
 	self->copy = malloc(getpagesize());
@@ -239,7 +263,10 @@ FIXTURE_VARIANT_ADD(walk, level3) { .level = 3 };
 
 FIXTURE_SETUP(walk)
 {
-	self->vm = create_vm(&self->vcpu, guest_load, VM_MEM_SRC_ANONYMOUS, 1);
+	/* Of a walk, nobody can tell if it is to read, to write or to execute. */
+	self->vm = create_vm_with_flags(&self->vcpu, guest_load, VM_MEM_SRC_ANONYMOUS,
+					getpagesize(),
+					kvm_check_cap(KVM_CAP_MEMORY_FAULT_FLAGS));
 	*(u64 *)addr_gpa2hva(self->vm, DATA_GPA) = MAGIC;
 	self->copy = malloc(getpagesize());
 	vcpu_args_set(self->vcpu, 1, DATA_GVA);
@@ -290,7 +317,7 @@ TEST_F(walk, write_protected_table)
 FIXTURE(huge) {
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
-	size_t nr_pages;
+	size_t size;
 	size_t lost;
 	void *hva;
 };
@@ -347,8 +374,8 @@ FIXTURE_SETUP(huge)
 	if (size > SZ_32M)
 		SKIP(return, "Huge pages are too large");
 
-	self->nr_pages = size / getpagesize();
-	self->vm = create_vm(&self->vcpu, guest_huge, variant->src, 2 * self->nr_pages);
+	self->size = size;
+	self->vm = create_vm(&self->vcpu, guest_huge, variant->src, 2 * size);
 	self->hva = addr_gpa2hva(self->vm, DATA_GPA);
 	memset(self->hva, 0, 2 * size);
 
@@ -364,9 +391,8 @@ FIXTURE_TEARDOWN(huge)
 
 TEST_F(huge, hole)
 {
-	size_t page_size = getpagesize(), size = self->nr_pages * page_size;
-	void *lost = self->hva + (variant->whole ? size : self->lost);
-	size_t lost_size = variant->whole ? size : page_size;
+	void *lost = self->hva + (variant->whole ? self->size : self->lost);
+	size_t lost_size = variant->whole ? self->size : getpagesize();
 
 	vcpu_run_expect_sync(self->vcpu);
 	kvm_munmap(lost, lost_size);
@@ -394,7 +420,7 @@ TEST(mte_mismatch)
 	/* There is no MTE for a guest at vEL2. */
 	setenv("NV", "0", 1);
 	test_wants_mte();
-	vm = create_vm(&vcpu, guest_load, VM_MEM_SRC_ANONYMOUS, 1);
+	vm = create_vm(&vcpu, guest_load, VM_MEM_SRC_ANONYMOUS, getpagesize());
 	vcpu_args_set(vcpu, 1, DATA_GVA);
 	data = addr_gpa2hva(vm, DATA_GPA);
 
@@ -442,7 +468,7 @@ static void die_in_page_fault(void)
 	struct kvm_vm *vm;
 	int uffd;
 
-	vm = create_vm(&vcpu, guest_load, VM_MEM_SRC_ANONYMOUS, 1);
+	vm = create_vm(&vcpu, guest_load, VM_MEM_SRC_ANONYMOUS, getpagesize());
 	vcpu_args_set(vcpu, 1, DATA_GVA);
 
 	uffd = uffd_register_page(addr_gpa2hva(vm, DATA_GPA), 0);

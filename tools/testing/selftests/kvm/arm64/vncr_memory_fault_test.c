@@ -20,11 +20,14 @@
 #include "test_util.h"
 
 #define VNCR_GPA	0x60000000ul
-#define VNCR_GVA	0xc0000000ul
 #define VNCR_SLOT	10
 
-/* Not the one that VNCR_EL2 has in a page of more than 4K, which is the point. */
+/*
+ * VNCR_EL2 has the address of 4K, whatever the page size of the host: the last 4K
+ * of its page, to tell the one from the other.
+ */
 #define VNCR_OFFSET	(getpagesize() - SZ_4K)
+#define VNCR_GVA	(0xc0000000ul + VNCR_OFFSET)
 
 /* Where L2's VTTBR_EL2 and VTCR_EL2 live in the VNCR page. */
 #define VNCR_VTTBR	0x20
@@ -92,16 +95,23 @@ static u64 *vncr_reg(void *page, u64 reg)
 	return page + VNCR_OFFSET + reg;
 }
 
+/* A page of the host's, which can be more than one of the guest's. */
+static void add_page(struct kvm_vm *vm, u32 slot, gpa_t gpa, u32 flags)
+{
+	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, gpa, slot,
+				    getpagesize() / vm->page_size, flags);
+}
+
 FIXTURE_SETUP(vncr_memory_fault)
 {
 	self->vm = vm_create_with_one_vcpu(&self->vcpu, l1_code);
 	l2_vcpu_init(self->vcpu);
 
 	self->size = getpagesize();
-	vm_userspace_mem_region_add(self->vm, VM_MEM_SRC_ANONYMOUS, VNCR_GPA,
-				    VNCR_SLOT, 1, 0);
-	virt_map(self->vm, VNCR_GVA, VNCR_GPA, 1);
-	vncr = VNCR_GVA + VNCR_OFFSET;
+	add_page(self->vm, VNCR_SLOT, VNCR_GPA, 0);
+	virt_map(self->vm, align_down(VNCR_GVA, self->vm->page_size),
+		 align_down(VNCR_GPA + VNCR_OFFSET, self->vm->page_size), 1);
+	vncr = VNCR_GVA;
 	sync_global_to_guest(self->vm, vncr);
 
 	self->page = addr_gpa2hva(self->vm, VNCR_GPA);
@@ -219,8 +229,7 @@ TEST_F(vncr_memory_fault, no_memslot)
 TEST_F(vncr_memory_fault, write_to_read_only_memslot)
 {
 	vm_mem_region_delete(self->vm, VNCR_SLOT);
-	vm_userspace_mem_region_add(self->vm, VM_MEM_SRC_ANONYMOUS, VNCR_GPA,
-				    VNCR_SLOT, 1, KVM_MEM_READONLY);
+	add_page(self->vm, VNCR_SLOT, VNCR_GPA, KVM_MEM_READONLY);
 	vcpu_args_set(self->vcpu, 1, l2_write);
 	run_expect_abort(self->vcpu, ESR_ELx_FSC_EXTABT);
 }
@@ -365,8 +374,7 @@ static u64 *move_table(struct kvm_vm *vm, u32 flags)
 	void *from = page_of(pte);
 	void *to;
 
-	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, TABLE_GPA, TABLE_SLOT,
-				    1, flags);
+	add_page(vm, TABLE_SLOT, TABLE_GPA, flags);
 	to = addr_gpa2hva(vm, TABLE_GPA);
 	memcpy(to, from, vm->page_size);
 	*pmd = TABLE_GPA | PTE_VALID | PMD_TYPE_TABLE;
@@ -386,6 +394,14 @@ TEST_F(vncr_memory_fault, stage1_table_in_hole)
 	mend_page(table, self->copy);
 	run_expect_hvc(self->vcpu);
 	expect_value(self->vm, MAGIC);
+}
+
+TEST_F(vncr_memory_fault, stage1_table_nowhere)
+{
+	move_table(self->vm, 0);
+	vm_mem_region_delete(self->vm, TABLE_SLOT);
+	vcpu_args_set(self->vcpu, 1, l2_read);
+	run_expect_abort(self->vcpu, ESR_ELx_FSC_SEA_TTW(3));
 }
 
 TEST_F(vncr_memory_fault, stage1_table_in_read_only_memslot)

@@ -5,6 +5,8 @@
  * as often as userspace asks, must not let the guest see anything of it, and must
  * complete the guest's instruction exactly once when the memory is back.
  */
+#include "gmem_slot.h"
+#include "hyperv.h"
 #include "kvm_test_harness.h"
 #include "kvm_util.h"
 #include "memory_fault.h"
@@ -19,6 +21,11 @@
 #define MAGIC		0x0123456789abcdefULL
 #define SMRAM_GPA	0x1000000
 #define SMI_PORT	0xe
+/* No CPU has this MSR. */
+#define NO_MSR		0x474f4f00
+#define XEN_HYPERCALL_MSR	0x40000200
+#define GMEM_SLOT	10
+#define GMEM_GPA	0x100000000ULL
 
 /*
  * Four pages of data, in the middle of which one guest page table ends and the
@@ -183,6 +190,93 @@ static void guest_load_segment_fep(void)
 	guest_ready();
 	asm volatile("mov %%ds, %0\n\t"
 		     KVM_FEP "mov %0, %%ds" : "=&r"(sel));
+	GUEST_DONE();
+}
+
+/* The first eight bytes are ordinary data, too, the other two are not. */
+static void guest_lgdt_fep(void)
+{
+	asm volatile("sgdt (%0)" : : "r"(BORDER - 8) : "memory");
+	guest_ready();
+	asm volatile(KVM_FEP "lgdt (%0)" : : "r"(BORDER - 8) : "memory");
+	GUEST_DONE();
+}
+
+static void guest_sgdt_fep(u64 gdt)
+{
+	guest_ready();
+	asm volatile(KVM_FEP "sgdt (%0)" : : "r"(BORDER) : "memory");
+	GUEST_ASSERT_EQ(*(u64 *)(BORDER + 2), gdt);
+	GUEST_DONE();
+}
+
+/* Userspace, or KVM in lieu of it, reads the MSR, and then the page is gone. */
+static void guest_rdmsr(void)
+{
+	u32 low, high;
+
+	guest_ready();
+	asm volatile("call *%3" : "=a"(low), "=d"(high) : "c"(NO_MSR), "r"(BORDER));
+	GUEST_ASSERT_EQ((u64)high << 32 | low, MAGIC);
+	GUEST_DONE();
+}
+
+/* Let an access to MMIO be what makes the guest exit after KVM injected #GP. */
+static void guest_mmio_after_exception(void)
+{
+	int i;
+
+	guest_ready();
+	for (i = 0; i < 8; i++) {
+		GUEST_ASSERT_EQ(wrmsr_safe(NO_MSR, 0), GP_VECTOR);
+		GUEST_ASSERT_EQ(READ_ONCE(*(u64 *)MMIO_GVA), MAGIC);
+	}
+	GUEST_DONE();
+}
+
+static void guest_page_fault(void)
+{
+	u64 error_code;
+
+	set_cr0(get_cr0() | X86_CR0_WP);
+	guest_ready();
+	GUEST_ASSERT_EQ(kvm_asm_safe_ec("movb $1, (%%rdi)", error_code, "D"(BORDER)),
+			PF_VECTOR);
+	GUEST_ASSERT_EQ(error_code, PFERR_PRESENT_MASK | PFERR_WRITE_MASK);
+	GUEST_DONE();
+}
+
+static void guest_hyperv_hypercall(gpa_t input, gpa_t page)
+{
+	u64 status;
+
+	wrmsr(HV_X64_MSR_GUEST_OS_ID, HYPERV_LINUX_OS_ID);
+	wrmsr(HV_X64_MSR_HYPERCALL, page | 1);
+	guest_ready();
+	GUEST_ASSERT_EQ(__hyperv_hypercall(HVCALL_FLUSH_VIRTUAL_ADDRESS_SPACE,
+					   input, 0, &status), 0);
+	GUEST_ASSERT_EQ(status, HV_STATUS_INVALID_HYPERCALL_INPUT);
+	GUEST_DONE();
+}
+
+static void guest_xen_hypercall(void)
+{
+	/* SCHEDOP_poll of __HYPERVISOR_sched_op. */
+	guest_ready();
+	GUEST_ASSERT_EQ(__xen_hypercall(29, 3, (void *)BORDER), (u64)-EFAULT);
+	GUEST_DONE();
+}
+
+static void guest_kvmclock(gpa_t gpa)
+{
+	u32 *version = (u32 *)BORDER;
+
+	wrmsr(MSR_KVM_SYSTEM_TIME_NEW, gpa | KVM_MSR_ENABLED);
+	GUEST_ASSERT(READ_ONCE(*version));
+	guest_ready();
+	/* The clock can't be updated, nobody cares. */
+	guest_ready();
+	GUEST_ASSERT(READ_ONCE(*version));
 	GUEST_DONE();
 }
 
@@ -440,6 +534,25 @@ TEST_F(memory_fault, movs_reads_mmio_once)
 	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER), MAGIC);
 }
 
+/* What was read from MMIO belongs to the instruction, not to the next one. */
+TEST_F(memory_fault, userspace_abandons_movs)
+{
+	struct hole hole = page_table_hole(self->vm, BORDER);
+
+	vcpu_arch_set_entry_point(self->vcpu, guest_movs_mmio);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(hole.hva, PROT_NONE);
+	expect_mmio_read(self->vcpu, ~MAGIC);
+	expect_hole(self->vcpu, &hole);
+	unprotect_page(hole.hva);
+
+	vcpu_arch_set_entry_point(self->vcpu, guest_movs_mmio);
+	vcpu_run_expect_sync(self->vcpu);
+	expect_mmio_read(self->vcpu, MAGIC);
+	vcpu_run_expect_done(self->vcpu);
+	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER), MAGIC);
+}
+
 /* An emulated data access to a slot without memory is MMIO, and stays so. */
 TEST_F(memory_fault, movs_writes_hole_as_mmio)
 {
@@ -452,6 +565,41 @@ TEST_F(memory_fault, movs_writes_hole_as_mmio)
 	vcpu_run_expect_mmio(self->vcpu, hole.gpa, sizeof(u64), true);
 	unprotect_page(hole.hva);
 	vcpu_run_expect_done(self->vcpu);
+}
+
+TEST_F(memory_fault, emulated_push_writes_hole_as_mmio)
+{
+	struct hole hole = gva_hole(self->vm, BORDER);
+
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
+	vcpu_arch_set_entry_point(self->vcpu, guest_push_fep);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(hole.hva, PROT_NONE);
+	vcpu_run_expect_mmio(self->vcpu, hole.gpa + 56, sizeof(u64), true);
+	unprotect_page(hole.hva);
+	vcpu_run_expect_done(self->vcpu);
+}
+
+/* What a locked operation reads is MMIO, what it writes cannot be. */
+TEST_F(memory_fault, emulated_locked_access_reads_hole_as_mmio)
+{
+	struct hole hole = gva_hole(self->vm, BORDER);
+
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
+	*data_hva(self->vm, BORDER) = 41;
+	vcpu_arch_set_entry_point(self->vcpu, guest_lock_inc_fep);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(hole.hva, PROT_NONE);
+	vcpu_run_expect_mmio(self->vcpu, hole.gpa, sizeof(u64), false);
+	mmio_answer(self->vcpu, 41);
+	expect_hole(self->vcpu, &hole);
+	unprotect_page(hole.hva);
+	vcpu_run_expect_done(self->vcpu);
+	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER), 42);
 }
 
 /* "ud2; .ascii kvm; mov $MAGIC, %rax; ret", of which the last six bytes cross. */
@@ -491,6 +639,54 @@ TEST_F(memory_fault, emulator_reads_descriptor)
 
 	run_guest_into(self->vcpu, guest_load_segment_fep,
 		       gva_hole(self->vm, self->vm->arch.gdt), PROT_NONE);
+}
+
+TEST_F(memory_fault, emulator_reads_operand)
+{
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
+	run_guest_into(self->vcpu, guest_lgdt_fep, gva_hole(self->vm, BORDER), PROT_NONE);
+}
+
+TEST_F(memory_fault, emulator_writes_operand)
+{
+	if (!is_forced_emulation_enabled)
+		SKIP(return, "kvm.force_emulation_prefix is off");
+
+	vcpu_args_set(self->vcpu, 1, self->vm->arch.gdt);
+	run_guest_into(self->vcpu, guest_sgdt_fep, gva_hole(self->vm, BORDER), PROT_READ);
+}
+
+/*
+ * Userspace takes away the code of an instruction that it has completed, which
+ * matters for KVM only if KVM has to fetch the instruction in order to skip it.
+ */
+TEST_F(memory_fault, completed_instruction_is_skipped)
+{
+	/* "rdmsr; ret" */
+	static const u8 code[] = { 0x0f, 0x32, 0xc3 };
+	struct hole hole = gva_hole(self->vm, BORDER);
+	struct kvm_run *run = self->vcpu->run;
+
+	if (!kvm_has_cap(KVM_CAP_X86_USER_SPACE_MSR))
+		SKIP(return, "KVM doesn't let userspace handle MSRs");
+
+	vm_enable_cap(self->vm, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_UNKNOWN |
+						      KVM_MSR_EXIT_REASON_INVAL);
+	memcpy(hole.hva, code, sizeof(code));
+	vcpu_arch_set_entry_point(self->vcpu, guest_rdmsr);
+	vcpu_run_expect_sync(self->vcpu);
+	vcpu_run_expect(self->vcpu, 0, KVM_EXIT_X86_RDMSR);
+	run->msr.data = MAGIC;
+	protect_page(hole.hva, PROT_NONE);
+	if (host_cpu_is_amd_compatible && !get_kvm_amd_param_integer("nrips")) {
+		vcpu_run_expect(self->vcpu, 0, KVM_EXIT_INTERNAL_ERROR);
+		return;
+	}
+	expect_hole(self->vcpu, &hole);
+	unprotect_page(hole.hva);
+	vcpu_run_expect_done(self->vcpu);
 }
 
 /* Let CPL 3 access @gva. */
@@ -564,6 +760,119 @@ TEST_F(memory_fault, invpcid_reads_descriptor)
 	run_guest_into(self->vcpu, guest_invpcid, gva_hole(self->vm, BORDER), PROT_NONE);
 }
 
+TEST_F(memory_fault, invpcid_walks_page_table)
+{
+	if (!kvm_cpu_has(X86_FEATURE_INVPCID))
+		SKIP(return, "KVM has no INVPCID");
+
+	memset(data_hva(self->vm, BORDER), 0, 16);
+	run_guest_into(self->vcpu, guest_invpcid, page_table_hole(self->vm, BORDER), PROT_NONE);
+}
+
+TEST_F(memory_fault, mmio_after_injected_exception)
+{
+	int i;
+
+	vcpu_arch_set_entry_point(self->vcpu, guest_mmio_after_exception);
+	vcpu_run_expect_sync(self->vcpu);
+	for (i = 0; i < 8; i++)
+		expect_mmio_read(self->vcpu, MAGIC);
+	vcpu_run_expect_done(self->vcpu);
+}
+
+/* Let the table that maps @gva be all of a memslot, which has a guest_memfd. */
+static void move_page_table(struct kvm_vm *vm, gva_t gva, struct gmem_slot *gmem)
+{
+	void *table = page_of(vm_get_pte(vm, gva));
+	gpa_t old = addr_hva2gpa(vm, table), parent = vm->mmu.pgd;
+	int level = vm->mmu.pgtable_levels;
+	u64 *pte;
+
+	*gmem = (struct gmem_slot) { .vm = vm, .slot = GMEM_SLOT, .gpa = GMEM_GPA };
+	gmem_slot_add(gmem);
+	memcpy(gmem->hva, table, getpagesize());
+	do {
+		pte = addr_gpa2hva(vm, parent);
+		pte += (gva >> (PAGE_SHIFT + 9 * (--level))) & 511;
+		parent = *pte & PHYSICAL_PAGE_MASK;
+	} while (parent != old);
+	*pte = (*pte & ~PHYSICAL_PAGE_MASK) | gmem->gpa;
+}
+
+/*
+ * With EPT, KVM looks into #PF only if the guest has fewer bits of physical
+ * addresses than the CPU.  It needs the table then, which the CPU has read, i.e.
+ * which must be there for the CPU and not for KVM: userspace doesn't map the
+ * guest_memfd that the CPU gets it from.
+ */
+TEST_F(memory_fault, page_fault_is_fixed_up)
+{
+	u32 bits = kvm_cpu_property(X86_PROPERTY_MAX_PHY_ADDR);
+	struct gmem_slot gmem;
+	struct hole hole;
+
+	if (!host_cpu_is_intel || !get_kvm_intel_param_bool("allow_smaller_maxphyaddr"))
+		SKIP(return, "kvm_intel.allow_smaller_maxphyaddr is off");
+	if (!has_gmem_mmap())
+		SKIP(return, "KVM has no guest_memfd that can be mapped");
+
+	vcpu_set_cpuid_property(self->vcpu, X86_PROPERTY_MAX_PHY_ADDR, bits - 1);
+	*vm_get_pte(self->vm, BORDER) &= ~PTE_WRITABLE_MASK(&self->vm->mmu);
+	move_page_table(self->vm, BORDER, &gmem);
+	hole = (struct hole) { .hva = gmem.hva, .gpa = gmem.gpa };
+	run_guest_into(self->vcpu, guest_page_fault, hole, PROT_NONE);
+	gmem_slot_close(&gmem);
+}
+
+TEST_F(memory_fault, hyperv_hypercall_fails)
+{
+	gpa_t page = vm_phy_page_alloc(self->vm, KVM_GUEST_PAGE_TABLE_MIN_PADDR, 0);
+	struct hole hole = gva_hole(self->vm, BORDER);
+
+	vcpu_set_hv_cpuid(self->vcpu);
+	vcpu_args_set(self->vcpu, 2, hole.gpa, page);
+	vcpu_arch_set_entry_point(self->vcpu, guest_hyperv_hypercall);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(hole.hva, PROT_NONE);
+	vcpu_run_expect_done(self->vcpu);
+}
+
+TEST_F(memory_fault, xen_hypercall_fails)
+{
+	struct kvm_xen_hvm_config config = {
+		.flags = KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL |
+			 KVM_XEN_HVM_CONFIG_EVTCHN_SEND,
+		.msr = XEN_HYPERCALL_MSR,
+	};
+
+	if (!(kvm_check_cap(KVM_CAP_XEN_HVM) & KVM_XEN_HVM_CONFIG_EVTCHN_SEND))
+		SKIP(return, "KVM doesn't handle Xen's event channels");
+
+	vm_ioctl(self->vm, KVM_XEN_HVM_CONFIG, &config);
+	vcpu_arch_set_entry_point(self->vcpu, guest_xen_hypercall);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(data_hva(self->vm, BORDER), PROT_NONE);
+	vcpu_run_expect_done(self->vcpu);
+}
+
+TEST_F(memory_fault, kvmclock_is_not_updated)
+{
+	struct hole hole = gva_hole(self->vm, BORDER);
+	struct kvm_clock_data clock = {};
+
+	vcpu_args_set(self->vcpu, 1, hole.gpa);
+	vcpu_arch_set_entry_point(self->vcpu, guest_kvmclock);
+	vcpu_run_expect_sync(self->vcpu);
+	memset(hole.hva, 0, PAGE_SIZE);
+	protect_page(hole.hva, PROT_NONE);
+	vm_ioctl(self->vm, KVM_SET_CLOCK, &clock);
+	vcpu_run_expect_sync(self->vcpu);
+	unprotect_page(hole.hva);
+	TEST_ASSERT_EQ(*data_hva(self->vm, BORDER), 0);
+	vm_ioctl(self->vm, KVM_SET_CLOCK, &clock);
+	vcpu_run_expect_done(self->vcpu);
+}
+
 TEST_F(memory_fault, exception_reads_idt)
 {
 	run_guest_into(self->vcpu, guest_exception,
@@ -574,6 +883,18 @@ TEST_F(memory_fault, exception_reads_gdt)
 {
 	run_guest_into(self->vcpu, guest_exception,
 		       gva_hole(self->vm, self->vm->arch.gdt), PROT_NONE);
+}
+
+/* The TSS says where the stack is, in bytes 36 to 43 for the first of seven. */
+TEST_F(memory_fault, exception_reads_tss)
+{
+	struct idt_entry *idt = addr_gva2hva(self->vm, self->vm->arch.idt);
+	u8 *tss = addr_gva2hva(self->vm, self->vm->arch.tss);
+
+	idt[BP_VECTOR].ist = 1;
+	*(u64 *)(tss + 36) = BORDER + PAGE_SIZE;
+	run_guest_into(self->vcpu, guest_exception, gva_hole(self->vm, self->vm->arch.tss),
+		       PROT_NONE);
 }
 
 TEST_F(memory_fault, exception_writes_stack)

@@ -13,6 +13,11 @@
 #include "test_util.h"
 #include "vmx.h"
 
+#define VM_FUNCTION_CONTROL	0x2018
+#define EPTP_LIST_ADDRESS	0x2024
+#define VMFUNC_EPTP_SWITCHING	BIT_ULL(0)
+#define POSTED_INTR_VECTOR	0xf2
+
 #define PORT		0x5150
 #define DATA		0x10000000ULL
 /* With nested paging, L2 finds its data at a GPA that means nothing to L1. */
@@ -28,6 +33,7 @@ static void *l2_entry;
 static bool is_vmx;
 static bool l1_has_bitmaps;
 static u64 iopm_gpa;
+static u64 data_gpa;
 
 static void l2_exit(void)
 {
@@ -39,6 +45,12 @@ static void l2_exit(void)
 
 static void l2_nop(void)
 {
+	l2_exit();
+}
+
+static void l2_sync(void)
+{
+	guest_ready();
 	l2_exit();
 }
 
@@ -89,6 +101,29 @@ static void l2_in(void)
 	guest_ready();
 	asm volatile("in %%dx, %%eax" : "=a"(val) : "d"(PORT));
 	GUEST_ASSERT_EQ(val, 0xfeedf00d);
+	l2_exit();
+}
+
+/* L1 lets L2 access a VMCS that L1 has prepared for it. */
+static void l2_vmread(void)
+{
+	guest_ready();
+	GUEST_ASSERT_EQ(vmreadz(GUEST_RIP), MAGIC);
+	l2_exit();
+}
+
+static void l2_vmwrite(void)
+{
+	guest_ready();
+	GUEST_ASSERT(!vmwrite(GUEST_RSP, MAGIC));
+	GUEST_ASSERT_EQ(vmreadz(GUEST_RSP), MAGIC);
+	l2_exit();
+}
+
+static void l2_vmfunc(void)
+{
+	guest_ready();
+	asm volatile("vmfunc" : : "a"(0), "c"(0) : "memory");
 	l2_exit();
 }
 
@@ -253,6 +288,116 @@ static void l1_virtual_apic_page(struct vmx_pages *vmx)
 	l1_vmlaunch();
 }
 
+static void vmx_set_secondary_controls(u32 controls)
+{
+	vmwrite(CPU_BASED_VM_EXEC_CONTROL, vmreadz(CPU_BASED_VM_EXEC_CONTROL) |
+					   CPU_BASED_ACTIVATE_SECONDARY_CONTROLS);
+	vmwrite(SECONDARY_VM_EXEC_CONTROL, vmreadz(SECONDARY_VM_EXEC_CONTROL) | controls);
+}
+
+static void l1_posted_interrupts(struct vmx_pages *vmx)
+{
+	vmx_setup(vmx);
+	vmx_set_secondary_controls(SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY);
+	vmwrite(PIN_BASED_VM_EXEC_CONTROL, vmreadz(PIN_BASED_VM_EXEC_CONTROL) |
+					   PIN_BASED_EXT_INTR_MASK |
+					   PIN_BASED_POSTED_INTR);
+	vmwrite(CPU_BASED_VM_EXEC_CONTROL, vmreadz(CPU_BASED_VM_EXEC_CONTROL) |
+					   CPU_BASED_TPR_SHADOW);
+	vmwrite(VM_EXIT_CONTROLS, vmreadz(VM_EXIT_CONTROLS) |
+				  VM_EXIT_ACK_INTR_ON_EXIT);
+	vmwrite(POSTED_INTR_NV, POSTED_INTR_VECTOR);
+	/* The MSR bitmap is as good a page as any. */
+	vmwrite(VIRTUAL_APIC_PAGE_ADDR, vmx->msr_gpa);
+	vmwrite(POSTED_INTR_DESC_ADDR, iopm_gpa + 2 * PAGE_SIZE);
+	l1_vmlaunch();
+}
+
+static void l1_shadow_vmcs_setup(struct vmx_pages *vmx)
+{
+	vmx_setup(vmx);
+	vmx_set_secondary_controls(SECONDARY_EXEC_SHADOW_VMCS);
+	vmwrite(VMCS_LINK_POINTER, vmx->shadow_vmcs_gpa);
+	GUEST_ASSERT(!vmptrld(vmx->shadow_vmcs_gpa));
+	GUEST_ASSERT(!vmwrite(GUEST_RIP, MAGIC));
+	GUEST_ASSERT(!vmclear(vmx->shadow_vmcs_gpa));
+	GUEST_ASSERT(!vmptrld(vmx->vmcs_gpa));
+}
+
+static void l1_shadow_vmcs(struct vmx_pages *vmx)
+{
+	l1_shadow_vmcs_setup(vmx);
+	guest_ready();
+	GUEST_ASSERT(!vmlaunch());
+	GUEST_ASSERT_EQ(vmreadz(VM_EXIT_REASON), EXIT_REASON_VMCALL);
+	GUEST_DONE();
+}
+
+static void l1_eptp_list(struct vmx_pages *vmx)
+{
+	vmx_setup(vmx);
+	vmx_set_secondary_controls(SECONDARY_EXEC_ENABLE_VMFUNC);
+	*(u64 *)L1_DATA = vmreadz(EPT_POINTER);
+	vmwrite(VM_FUNCTION_CONTROL, VMFUNC_EPTP_SWITCHING);
+	vmwrite(EPTP_LIST_ADDRESS, data_gpa);
+	GUEST_ASSERT(!vmlaunch());
+	GUEST_ASSERT_EQ(vmreadz(VM_EXIT_REASON), EXIT_REASON_VMCALL);
+	GUEST_DONE();
+}
+
+/* Each page that L2 makes dirty is logged. */
+static void l1_pml(struct vmx_pages *vmx)
+{
+	vmx_setup(vmx);
+	vmx_set_secondary_controls(SECONDARY_EXEC_ENABLE_PML);
+	vmwrite(PML_ADDRESS, iopm_gpa + 2 * PAGE_SIZE);
+	vmwrite(GUEST_PML_INDEX, 511);
+	GUEST_ASSERT(!vmlaunch());
+	GUEST_ASSERT_EQ(vmreadz(VM_EXIT_REASON), EXIT_REASON_VMCALL);
+	GUEST_DONE();
+}
+
+static void l1_msr_bitmap(struct vmx_pages *vmx)
+{
+	vmx_setup(vmx);
+	l1_vmlaunch();
+}
+
+static void l1_entry_msr_load_area(struct vmx_pages *vmx)
+{
+	vmx_setup(vmx);
+	vmwrite(VM_ENTRY_MSR_LOAD_ADDR, iopm_gpa + 2 * PAGE_SIZE);
+	vmwrite(VM_ENTRY_MSR_LOAD_COUNT, 1);
+	guest_ready();
+	GUEST_ASSERT(!vmlaunch());
+	GUEST_ASSERT_EQ(vmreadz(VM_EXIT_REASON),
+			EXIT_REASON_FAILED_VMENTRY | EXIT_REASON_MSR_LOAD_FAIL);
+	GUEST_DONE();
+}
+
+static void l1_exit_msr_store_area(struct vmx_pages *vmx)
+{
+	vmx_setup(vmx);
+	vmwrite(VM_EXIT_MSR_STORE_ADDR, iopm_gpa + 2 * PAGE_SIZE);
+	vmwrite(VM_EXIT_MSR_STORE_COUNT, 1);
+	guest_ready();
+	vmlaunch();
+	GUEST_FAIL("L1 must not survive a VMX abort");
+}
+
+/* Another VMCS replaces the one that L1 has written to. */
+static void l1_vmptrld_another(struct vmx_pages *vmx)
+{
+	GUEST_ASSERT(prepare_for_vmx_operation(vmx));
+	GUEST_ASSERT(load_vmcs(vmx));
+	GUEST_ASSERT(!vmwrite(GUEST_RIP, MAGIC));
+	guest_ready();
+	GUEST_ASSERT(!vmptrld(vmx->shadow_vmcs_gpa));
+	GUEST_ASSERT(!vmptrld(vmx->vmcs_gpa));
+	GUEST_ASSERT_EQ(vmreadz(GUEST_RIP), MAGIC);
+	GUEST_DONE();
+}
+
 /* The operand of VMPTRST is L1's ordinary memory. */
 static void l1_vmptrst(struct vmx_pages *vmx)
 {
@@ -297,6 +442,8 @@ static void nested_vm_create(FIXTURE_DATA(nested_memory_fault) *self, u64 flags)
 	self->vm = vm;
 	self->tdp = kvm_cpu_has_tdp();
 	self->data_gpa = vm_phy_page_alloc(vm, KVM_GUEST_PAGE_TABLE_MIN_PADDR, 0);
+	data_gpa = self->data_gpa;
+	sync_global_to_guest(vm, data_gpa);
 	self->iopm_gpa = vm_phy_pages_alloc(vm, 3, KVM_GUEST_PAGE_TABLE_MIN_PADDR, 0);
 	memset(addr_gpa2hva(vm, self->iopm_gpa), 0, 3 * PAGE_SIZE);
 	virt_map(vm, DATA, self->tdp ? L2_DATA_GPA : self->data_gpa, 1);
@@ -481,6 +628,18 @@ TEST_F(nested_memory_fault, svm_vmsave)
 	run_into(self->vcpu, gpa_hole(self->vm, self->svm->vmcb_gpa), PROT_NONE);
 }
 
+/* L2 is gone by then, and L1 can't be told why. */
+TEST_F(nested_memory_fault, svm_vmexit_shuts_l1_down)
+{
+	if (is_vmx)
+		SKIP(return, "KVM has no nested SVM");
+
+	set_l2(self->vm, l2_sync, 0);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(addr_gpa2hva(self->vm, self->svm->vmcb_gpa), PROT_NONE);
+	vcpu_run_expect(self->vcpu, 0, KVM_EXIT_SHUTDOWN);
+}
+
 TEST_F(nested_memory_fault, vmx_vmxon)
 {
 	if (!is_vmx)
@@ -537,6 +696,180 @@ TEST_F(nested_memory_fault, vmx_virtual_apic_page)
 	run_into(self->vcpu, gpa_hole(self->vm, self->iopm_gpa + 2 * PAGE_SIZE), PROT_READ);
 }
 
+/* L1 may have @control, which is a bit of the upper half of @msr. */
+static bool l1_has_control(u32 msr, u32 control)
+{
+	return kvm_get_feature_msr(msr) >> 32 & control;
+}
+
+TEST_F(nested_memory_fault, vmx_vmptrld_flushes)
+{
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
+	vcpu_arch_set_entry_point(self->vcpu, l1_vmptrld_another);
+	run_into(self->vcpu, gpa_hole(self->vm, self->vmx->vmcs_gpa), PROT_READ);
+}
+
+TEST_F(nested_memory_fault, vmx_posted_interrupt_descriptor)
+{
+	struct kvm_guest_debug debug = {
+		.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_BLOCKIRQ,
+	};
+
+	if (!is_vmx || !l1_has_control(MSR_IA32_VMX_TRUE_PINBASED_CTLS, PIN_BASED_POSTED_INTR))
+		SKIP(return, "KVM has no nested posted interrupts");
+
+	/*
+	 * Keep KVM from posting interrupts to L1 itself: Bochs takes no
+	 * descriptor but one at the start of a page.
+	 */
+	vcpu_guest_debug_set(self->vcpu, &debug);
+	set_l2(self->vm, l2_nop, self->iopm_gpa);
+	vcpu_arch_set_entry_point(self->vcpu, l1_posted_interrupts);
+	run_into(self->vcpu, gpa_hole(self->vm, self->iopm_gpa + 2 * PAGE_SIZE), PROT_READ);
+}
+
+static bool has_shadow_vmcs(void)
+{
+	return is_vmx && l1_has_control(MSR_IA32_VMX_PROCBASED_CTLS2, SECONDARY_EXEC_SHADOW_VMCS);
+}
+
+/* L1 is about to run L2 with a shadow VMCS, and L2 is about to use that. */
+static void run_l2_with_shadow_vmcs(FIXTURE_DATA(nested_memory_fault) *self, void *l2)
+{
+	set_l2(self->vm, l2, 0);
+	vcpu_arch_set_entry_point(self->vcpu, l1_shadow_vmcs);
+	vcpu_run_expect_sync(self->vcpu);
+}
+
+TEST_F(nested_memory_fault, vmx_vmread_bitmap)
+{
+	if (!has_shadow_vmcs())
+		SKIP(return, "KVM has no nested VMCS shadowing");
+
+	run_l2_with_shadow_vmcs(self, l2_vmread);
+	run_into(self->vcpu, gpa_hole(self->vm, self->vmx->vmread_gpa), PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, vmx_vmwrite_bitmap)
+{
+	if (!has_shadow_vmcs())
+		SKIP(return, "KVM has no nested VMCS shadowing");
+
+	run_l2_with_shadow_vmcs(self, l2_vmwrite);
+	run_into(self->vcpu, gpa_hole(self->vm, self->vmx->vmwrite_gpa), PROT_NONE);
+}
+
+TEST_F(nested_memory_fault, vmx_shadow_vmcs)
+{
+	struct hole hole;
+
+	if (!has_shadow_vmcs())
+		SKIP(return, "KVM has no nested VMCS shadowing");
+
+	run_l2_with_shadow_vmcs(self, l2_vmread);
+	hole = gpa_hole(self->vm, self->vmx->shadow_vmcs_gpa);
+	protect_page(hole.hva, PROT_READ);
+	expect_hole(self->vcpu, &hole);
+	protect_page(hole.hva, PROT_NONE);
+	expect_hole(self->vcpu, &hole);
+	unprotect_page(hole.hva);
+	vcpu_run_expect_sync(self->vcpu);
+	vcpu_run_expect_done(self->vcpu);
+}
+
+/* What L2 has written is lost: L2 has exited, and nobody asks again. */
+TEST_F(nested_memory_fault, vmx_shadow_vmcs_on_exit_is_ignored)
+{
+	if (!has_shadow_vmcs())
+		SKIP(return, "KVM has no nested VMCS shadowing");
+
+	run_l2_with_shadow_vmcs(self, l2_sync);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(addr_gpa2hva(self->vm, self->vmx->shadow_vmcs_gpa), PROT_NONE);
+	vcpu_run_expect_done(self->vcpu);
+}
+
+TEST_F(nested_memory_fault, vmx_pml_buffer_is_ignored)
+{
+	if (!is_vmx || !self->tdp ||
+	    !l1_has_control(MSR_IA32_VMX_PROCBASED_CTLS2, SECONDARY_EXEC_ENABLE_PML))
+		SKIP(return, "KVM has no nested page modification logging");
+
+	set_l2(self->vm, l2_write, self->iopm_gpa);
+	vcpu_arch_set_entry_point(self->vcpu, l1_pml);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(addr_gpa2hva(self->vm, self->iopm_gpa + 2 * PAGE_SIZE), PROT_NONE);
+	vcpu_run_expect_done(self->vcpu);
+	TEST_ASSERT_EQ(*(u64 *)addr_gpa2hva(self->vm, self->data_gpa), MAGIC);
+}
+
+TEST_F(nested_memory_fault, vmx_eptp_list)
+{
+	if (!is_vmx || !self->tdp ||
+	    !l1_has_control(MSR_IA32_VMX_PROCBASED_CTLS2, SECONDARY_EXEC_ENABLE_VMFUNC))
+		SKIP(return, "KVM has no nested EPTP switching");
+
+	set_l2(self->vm, l2_vmfunc, 0);
+	vcpu_arch_set_entry_point(self->vcpu, l1_eptp_list);
+	run_into(self->vcpu, gpa_hole(self->vm, self->data_gpa), PROT_NONE);
+}
+
+/* VM-Enter does without the bitmap, and L2 exits if it needs the bitmap. */
+TEST_F(nested_memory_fault, vmx_vmlaunch_msr_bitmap)
+{
+	struct hole hole;
+
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
+	set_l2(self->vm, l2_rdmsr, self->iopm_gpa);
+	vcpu_arch_set_entry_point(self->vcpu, l1_msr_bitmap);
+	hole = gpa_hole(self->vm, self->vmx->msr_gpa);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(hole.hva, PROT_NONE);
+	vcpu_run_expect_sync(self->vcpu);
+	expect_hole(self->vcpu, &hole);
+	unprotect_page(hole.hva);
+	vcpu_run_expect_done(self->vcpu);
+}
+
+/* MSRs that precede a bad one are loaded and can't be unloaded. */
+TEST_F(nested_memory_fault, vmx_entry_msr_load_area_fails_vm_enter)
+{
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
+	set_l2(self->vm, l2_nop, self->iopm_gpa);
+	vcpu_arch_set_entry_point(self->vcpu, l1_entry_msr_load_area);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(addr_gpa2hva(self->vm, self->iopm_gpa + 2 * PAGE_SIZE), PROT_NONE);
+	vcpu_run_expect_done(self->vcpu);
+}
+
+TEST_F(nested_memory_fault, vmx_exit_msr_store_area_aborts_l1)
+{
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
+	set_l2(self->vm, l2_nop, self->iopm_gpa);
+	vcpu_arch_set_entry_point(self->vcpu, l1_exit_msr_store_area);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(addr_gpa2hva(self->vm, self->iopm_gpa + 2 * PAGE_SIZE), PROT_NONE);
+	vcpu_run_expect(self->vcpu, 0, KVM_EXIT_SHUTDOWN);
+}
+
+/* The operand of an instruction that KVM emulates without the emulator. */
+TEST_F(nested_memory_fault, vmx_vmptrst_page_table)
+{
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
+	vcpu_arch_set_entry_point(self->vcpu, l1_vmptrst);
+	run_into(self->vcpu, table_hole(self->vm, vm_get_pte(self->vm, L1_DATA)), PROT_NONE);
+}
+
 TEST_F(nested_memory_fault, vmx_vmptrst)
 {
 	if (!is_vmx)
@@ -544,6 +877,182 @@ TEST_F(nested_memory_fault, vmx_vmptrst)
 
 	vcpu_arch_set_entry_point(self->vcpu, l1_vmptrst);
 	run_into(self->vcpu, gpa_hole(self->vm, self->data_gpa), PROT_NONE);
+}
+
+/* A vCPU that moves to another VM, with the same memory, while there is a hole. */
+FIXTURE(nested_migration)
+{
+	FIXTURE_DATA(nested_memory_fault) nested;
+};
+
+FIXTURE_SETUP(nested_migration)
+{
+	if (!has_nested())
+		SKIP(return, "KVM supports neither nested VMX nor nested SVM");
+	if (!kvm_has_cap(KVM_CAP_NESTED_STATE))
+		SKIP(return, "KVM can't save the state of a nested guest");
+
+	nested_vm_create(&self->nested, 0);
+}
+
+FIXTURE_TEARDOWN(nested_migration)
+{
+	if (self->nested.vm)
+		kvm_vm_free(self->nested.vm);
+}
+
+static void migrate(FIXTURE_DATA(nested_memory_fault) *nested)
+{
+	struct kvm_x86_state *state = vcpu_save_state(nested->vcpu);
+
+	kvm_vm_release(nested->vm);
+	nested->vcpu = vm_recreate_with_one_vcpu(nested->vm);
+	vcpu_load_state(nested->vcpu, state);
+	kvm_x86_state_cleanup(state);
+}
+
+/* The guest runs into @hole here, and again after it has moved. */
+static void migrate_in(FIXTURE_DATA(nested_memory_fault) *nested, struct hole hole, int prot)
+{
+	vcpu_run_expect_sync(nested->vcpu);
+	protect_page(hole.hva, prot);
+	expect_hole(nested->vcpu, &hole);
+	migrate(nested);
+	expect_hole(nested->vcpu, &hole);
+	unprotect_page(hole.hva);
+	vcpu_run_expect_done(nested->vcpu);
+}
+
+/* The guest moves while L2 runs, and needs what is in @hole in order to resume L2. */
+static void migrate_into(FIXTURE_DATA(nested_memory_fault) *nested, struct hole hole, int prot)
+{
+	vcpu_run_expect_sync(nested->vcpu);
+	protect_page(hole.hva, prot);
+	migrate(nested);
+	expect_hole(nested->vcpu, &hole);
+	migrate(nested);
+	expect_hole(nested->vcpu, &hole);
+	unprotect_page(hole.hva);
+	vcpu_run_expect_done(nested->vcpu);
+}
+
+TEST_F(nested_migration, l2_read)
+{
+	set_l2(self->nested.vm, l2_read, 0);
+	migrate_in(&self->nested, gpa_hole(self->nested.vm, self->nested.data_gpa), PROT_NONE);
+}
+
+TEST_F(nested_migration, nested_page_table)
+{
+	if (!self->nested.tdp)
+		SKIP(return, "L1 has no nested paging");
+
+	set_l2(self->nested.vm, l2_read, 0);
+	migrate_in(&self->nested,
+		   table_hole(self->nested.vm, tdp_get_pte(self->nested.vm, L2_DATA_GPA)),
+		   PROT_NONE);
+}
+
+TEST_F(nested_migration, msr_bitmap_on_exit)
+{
+	gpa_t gpa;
+
+	/* SVM gets the bitmap before it runs L2, see svm_resume_msr_bitmap. */
+	set_l2(self->nested.vm, l2_rdmsr, self->nested.iopm_gpa);
+	gpa = is_vmx ? self->nested.vmx->msr_gpa : self->nested.svm->msr_gpa;
+	migrate_in(&self->nested, gpa_hole(self->nested.vm, gpa), PROT_NONE);
+}
+
+TEST_F(nested_migration, svm_vmrun)
+{
+	if (is_vmx)
+		SKIP(return, "KVM has no nested SVM");
+
+	set_l2(self->nested.vm, l2_nop, 0);
+	vcpu_arch_set_entry_point(self->nested.vcpu, l1_vmrun);
+	migrate_in(&self->nested, gpa_hole(self->nested.vm, self->nested.svm->vmcb_gpa), PROT_NONE);
+}
+
+TEST_F(nested_migration, svm_vmrun_msr_bitmap)
+{
+	if (is_vmx)
+		SKIP(return, "KVM has no nested SVM");
+
+	set_l2(self->nested.vm, l2_nop, self->nested.iopm_gpa);
+	vcpu_arch_set_entry_point(self->nested.vcpu, l1_vmrun);
+	migrate_in(&self->nested, gpa_hole(self->nested.vm, self->nested.svm->msr_gpa), PROT_NONE);
+}
+
+TEST_F(nested_migration, svm_resume_msr_bitmap)
+{
+	if (is_vmx)
+		SKIP(return, "KVM has no nested SVM");
+
+	set_l2(self->nested.vm, l2_sync, self->nested.iopm_gpa);
+	migrate_into(&self->nested, gpa_hole(self->nested.vm, self->nested.svm->msr_gpa),
+		     PROT_NONE);
+}
+
+TEST_F(nested_migration, vmx_vmlaunch_apic_access_page)
+{
+	gpa_t gpa = self->nested.iopm_gpa + 2 * PAGE_SIZE;
+
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
+	set_l2(self->nested.vm, l2_nop, self->nested.iopm_gpa);
+	vcpu_arch_set_entry_point(self->nested.vcpu, l1_apic_access_page);
+	migrate_in(&self->nested, gpa_hole(self->nested.vm, gpa), PROT_READ);
+}
+
+/* The first sync is L1's, just before VMLAUNCH. */
+TEST_F(nested_migration, vmx_resume_apic_access_page)
+{
+	gpa_t gpa = self->nested.iopm_gpa + 2 * PAGE_SIZE;
+
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
+	set_l2(self->nested.vm, l2_sync, self->nested.iopm_gpa);
+	vcpu_arch_set_entry_point(self->nested.vcpu, l1_apic_access_page);
+	vcpu_run_expect_sync(self->nested.vcpu);
+	migrate_into(&self->nested, gpa_hole(self->nested.vm, gpa), PROT_READ);
+}
+
+TEST_F(nested_migration, vmx_resume_virtual_apic_page)
+{
+	gpa_t gpa = self->nested.iopm_gpa + 2 * PAGE_SIZE;
+
+	if (!is_vmx)
+		SKIP(return, "KVM has no nested VMX");
+
+	set_l2(self->nested.vm, l2_sync, self->nested.iopm_gpa);
+	vcpu_arch_set_entry_point(self->nested.vcpu, l1_virtual_apic_page);
+	vcpu_run_expect_sync(self->nested.vcpu);
+	migrate_into(&self->nested, gpa_hole(self->nested.vm, gpa), PROT_READ);
+}
+
+TEST_F(nested_migration, vmx_resume_posted_interrupt_descriptor)
+{
+	struct kvm_guest_debug debug = {
+		.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_BLOCKIRQ,
+	};
+	gpa_t gpa = self->nested.iopm_gpa + 2 * PAGE_SIZE;
+
+	if (!is_vmx || !l1_has_control(MSR_IA32_VMX_TRUE_PINBASED_CTLS, PIN_BASED_POSTED_INTR))
+		SKIP(return, "KVM has no nested posted interrupts");
+
+	vcpu_guest_debug_set(self->nested.vcpu, &debug);
+	set_l2(self->nested.vm, l2_sync, self->nested.iopm_gpa);
+	vcpu_arch_set_entry_point(self->nested.vcpu, l1_posted_interrupts);
+	vcpu_run_expect_sync(self->nested.vcpu);
+	vcpu_run_expect_sync(self->nested.vcpu);
+	protect_page(addr_gpa2hva(self->nested.vm, gpa), PROT_READ);
+	migrate(&self->nested);
+	vcpu_guest_debug_set(self->nested.vcpu, &debug);
+	vcpu_run_expect_memory_fault(self->nested.vcpu, gpa, 0);
+	unprotect_page(addr_gpa2hva(self->nested.vm, gpa));
+	vcpu_run_expect_done(self->nested.vcpu);
 }
 
 /* What L2 did, if the VM wants to know. */

@@ -28,6 +28,23 @@ void l2_init(u64 hcr, u64 vtcr, u64 vttbr);
 /* L1: enter L2 at @fn, return when L2 takes an exception to vEL2. */
 void l2_run(void (*fn)(void));
 
+/*
+ * L1's stage 2, in two levels of tables.  Its pages are as large as the host's,
+ * KVM supports no smaller ones.  The root is of blocks, and takes up to 16K.
+ */
+#define S2_TABLE	(PTE_VALID | BIT(1))
+#define S2_BLOCK	(PTE_VALID | (0xful << 2) | (3ul << 6) | PTE_SHARED | PTE_AF)
+#define S2_PAGE		(S2_BLOCK | BIT(1))
+
+u64 s2_block_size(void);
+
+/* VTCR_EL2 for these pages, and for the two levels, i.e. 32 bits of address. */
+u64 s2_vtcr_pages(void);
+u64 s2_vtcr(void);
+
+#define VTCR_T0SZ(x)	((u64)(x))
+#define VTCR_SL0(x)	((u64)(x) << 6)
+
 /* What l2_run() is made of. */
 void l2_enter(void);
 void l2_leave(void);

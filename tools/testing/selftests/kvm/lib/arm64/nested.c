@@ -3,6 +3,7 @@
  * Run a function as L2 of a guest at vEL2.
  */
 #include <asm/sysreg.h>
+#include <linux/sizes.h>
 
 #include "nested.h"
 #include "processor.h"
@@ -63,6 +64,34 @@ void l2_init(u64 hcr, u64 vtcr, u64 vttbr)
 	write_sysreg(vttbr, vttbr_el2);
 	sysreg_clear_set(hcr_el2, HCR_EL2_TGE, hcr);
 	isb();
+}
+
+u64 s2_block_size(void)
+{
+	return getpagesize() / sizeof(u64) * getpagesize();
+}
+
+/* With 40 bits of output address. */
+#define VTCR_BASE	(BIT(31) | (2ul << 16) | (3ul << 12) | BIT(10) | BIT(8))
+#define VTCR_TG0(x)	((u64)(x) << 14)
+
+u64 s2_vtcr_pages(void)
+{
+	switch (getpagesize()) {
+	case SZ_4K:
+		return VTCR_BASE;
+	case SZ_16K:
+		return VTCR_BASE | VTCR_TG0(2);
+	default:
+		return VTCR_BASE | VTCR_TG0(1);
+	}
+}
+
+/* With pages of 4K, the root has four tables. */
+u64 s2_vtcr(void)
+{
+	return s2_vtcr_pages() | VTCR_T0SZ(64 - 32) |
+	       VTCR_SL0(getpagesize() == SZ_4K ? 0 : 1);
 }
 
 void l2_run(void (*fn)(void))
