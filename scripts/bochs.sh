@@ -80,7 +80,10 @@ vm_bochs() {
 	need bochs bochs
 	append="console=ttyS0,115200 $VM_CMDLINE $VM_KUNIT $(vm_mode) ${APPEND:-}"
 	# Posted interrupts want a descriptor more aligned than hardware does.
-	append+=" kvm_intel.enable_apicv=0 tsc_early_khz=$((BOCHS_IPS / 1000))"
+	append+=' kvm_intel.enable_apicv=0'
+	# Has KVM intercept #PF of guests whose MAXPHYADDR is smaller.
+	append+=' kvm_intel.allow_smaller_maxphyaddr=1'
+	append+=" tsc_early_khz=$((BOCHS_IPS / 1000))"
 	bochs_iso "$append"
 	bochs_rc >"$VM_DIR/bochsrc"
 	mkfifo "$VM_DIR/console"
