@@ -113,7 +113,7 @@ static void start(struct kvm_vcpu *vcpu, struct kvm_sregs *sregs)
 	struct kvm_regs regs = {
 		.rip = CODE_GPA,
 		.rsp = STACK_GPA + PAGE_SIZE,
-		.rflags = X86_EFLAGS_FIXED,
+		.rflags = X86_EFLAGS_FIXED | X86_EFLAGS_IF,
 	};
 
 	vcpu_sregs_set(vcpu, sregs);
@@ -236,15 +236,16 @@ TEST_F_TIMEOUT(legacy_mode, real_mode_lgdt, 10)
 TEST_F(legacy_mode, real_mode_event)
 {
 	struct hole hole = gpa_hole(self->vm, IDT_GPA);
+	struct kvm_interrupt interrupt = { .irq = 0x20 };
 	u32 *ivt = hole.hva;
 
-	ivt[NMI_VECTOR] = HANDLER_GPA;
+	ivt[interrupt.irq] = HANDLER_GPA;
 	memcpy(gpa_ptr(self->vm, CODE_GPA), loop, sizeof(loop));
 	memcpy(gpa_ptr(self->vm, HANDLER_GPA), handler, sizeof(handler));
 	start_real_mode(self->vcpu, 0xffff);
 	expect_out(self->vcpu, PORT_READY);
 	protect_page(hole.hva, PROT_NONE);
-	vcpu_ioctl(self->vcpu, KVM_NMI, NULL);
+	vcpu_ioctl(self->vcpu, KVM_INTERRUPT, &interrupt);
 
 	/* KVM delivers the event, and has nobody to tell that it can't. */
 	if (is_real_mode_emulated()) {
