@@ -6,12 +6,13 @@
 VERBS := help deps base tree refresh series apply kernel boot selftests \
 	 kunit run test lint docs compare clean distclean
 TESTS_MORE := test-64k test-vmx test-debug
+CHECKS := check-efault check-patches fuzz bench
 
 export ARCH MODE CMD TESTS KDIR KERNEL_TARBALL BUILD JOBS V OUT FORCE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: $(VERBS) $(TESTS_MORE)
+.PHONY: $(VERBS) $(TESTS_MORE) $(CHECKS)
 
 # The kernel's own make must not inherit this one's variables and job slots.
 do = @unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES; exec scripts/$(1).sh
@@ -65,6 +66,18 @@ test-debug:
 ## compare: which checks of the selftests fail on the unpatched base
 compare:
 	$(call do,compare)
+## check-efault [TREE=]: each place that can give EFAULT is classified
+check-efault:
+	$(call do,check-efault)
+## check-patches [ONLY=]: each patch builds alone, and the series in odd ways
+check-patches:
+	$(call do,check-patches)
+## fuzz [ARCH= MODE= SEED= TIME=]: random faults, against a model of the contract
+fuzz:
+	$(call do,fuzz)
+## bench [ARCH=]: what it costs, and what it buys
+bench:
+	$(call do,bench)
 ## lint: checkpatch, sparse, W=1, shellcheck, and the repository's own rules
 lint:
 	$(call do,lint)

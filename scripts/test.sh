@@ -33,6 +33,7 @@ main() {
 	for script in "$TOP"/tests/*.sh; do
 		stage "tests/${script##*/}" 300 "$script" || true
 	done
+	optional check-efault 300 check-efault
 	guests
 	optional lint 1200 lint
 	if command -v sphinx-build >/dev/null 2>&1; then
