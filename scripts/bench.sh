@@ -100,7 +100,7 @@ measure() {
 	[ "$arch" = x86_64 ] || mode=vhe
 	[ "$clock" = wall ] || qemu+=" $ICOUNT"
 	for try in 1 2 3; do
-		env ARCH="$arch" MODE=$mode TESTS="${*/#/$TEST,}" V=1 LIMIT=900 \
+		env ARCH="$arch" MODE=$mode TESTS="${*/#/$TEST,}" V=1 LIMIT=1800 \
 			VM_LIMIT=5400 VM_BOOT_SILENCE=300 VM_QEMU="$qemu" \
 			KOUT="$BUILD/$arch" VM_KOUT="$(kernel_of "$kernel" "$arch")" \
 			"$TOP/scripts/selftests.sh" >"$WORK/tap" 2>"$WORK/err" ||
