@@ -154,7 +154,7 @@ def lines_of(rows, axis, other):
 def legend(y):
     out, x = [], LEFT
     for label, colour, shape in SERIES.values():
-        if x > 2 * WIDTH:
+        if x + 300 > len(PANELS) * WIDTH + 24:
             x, y = LEFT, y + 20
         out.append(f'<path d="M{x} {y}h24" class="line" stroke="{colour}"/>')
         out.append(marker(shape, x + 12, y, colour))
