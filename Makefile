@@ -8,7 +8,7 @@ VERBS := help deps base tree refresh series apply kernel boot selftests \
 TESTS_MORE := test-64k test-vmx test-debug
 CHECKS := check-efault check-patches fuzz bench
 
-export ARCH MODE CMD TESTS KDIR KERNEL_TARBALL BUILD JOBS V OUT FORCE
+export ARCH MODE CMD TESTS SEED TIME KDIR KERNEL_TARBALL BUILD JOBS V OUT FORCE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

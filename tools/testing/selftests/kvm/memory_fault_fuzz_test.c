@@ -56,7 +56,7 @@
 #define HUGE_SIZE	(2ul << 20)
 
 /* Poison is for good. */
-#define MAX_POISONED	64
+#define MAX_POISONED	256
 
 #define HANG_SECONDS	180
 
@@ -85,12 +85,13 @@ enum access {
 	/* By KVM's emulator. */
 	EMULATED_READ,
 	EMULATED_WRITE,
+	EMULATED_ATOMIC,
 	NR_ACCESSES,
 };
 
 static const char * const access_names[] = {
 	"read", "write", "add", "exec", "read across", "write across",
-	"emulated read", "emulated write",
+	"emulated read", "emulated write", "emulated add",
 };
 
 /* How KVM_RUN can end as far as a page is concerned. */
@@ -156,6 +157,12 @@ static inline void guest_emulated_store(gva_t gva, u64 v)
 {
 	asm volatile(KVM_FEP "mov %0, (%1)" : : "a" (v), "c" (gva) : "memory");
 }
+
+static inline u64 guest_emulated_add(gva_t gva, u64 v)
+{
+	asm volatile(KVM_FEP "lock xadd %0, (%1)" : "+a" (v) : "c" (gva) : "memory");
+	return v;
+}
 #elif defined(__aarch64__)
 /* add x0, x0, #1; ret */
 #define CODE		0xd65f03c091000400ul
@@ -196,6 +203,7 @@ static inline u64 guest_add(gva_t gva, u64 v)
 
 #define guest_emulated_load	guest_load
 #define guest_emulated_store	guest_store
+#define guest_emulated_add	guest_add
 #endif
 
 static u64 guest_access(struct command *c)
@@ -220,6 +228,8 @@ static u64 guest_access(struct command *c)
 	case EMULATED_WRITE:
 		guest_emulated_store(gva, value);
 		return 0;
+	case EMULATED_ATOMIC:
+		return guest_emulated_add(gva, value);
 	}
 	GUEST_FAIL("No access %lu", c->access);
 	return 0;
@@ -349,6 +359,8 @@ enum vcpu_state {
 	IDLE,
 	/* There is an access that is not done. */
 	PENDING,
+	/* The same, but the emulator has read what it is about to add to. */
+	HALF_DONE,
 	/* KVM_EXIT_MMIO has been answered, the access is as good as done. */
 	ANSWERED,
 };
@@ -362,6 +374,11 @@ struct fuzz_vcpu {
 	u64 answer;
 	u64 nr_done;
 	u64 nr_faults;
+
+	/* What the access is if it is up to the emulator, or ends as MMIO. */
+	bool by_emulator;
+	bool mmio_write;
+	u64 mmio_value;
 
 	/* Racing. */
 	pthread_t thread;
@@ -508,13 +525,19 @@ static bool crosses(enum access access)
 
 static bool emulated(enum access access)
 {
-	return access == EMULATED_READ || access == EMULATED_WRITE;
+	return access == EMULATED_READ || access == EMULATED_WRITE ||
+	       access == EMULATED_ATOMIC;
+}
+
+static bool adds(enum access access)
+{
+	return access == ATOMIC || access == EMULATED_ATOMIC;
 }
 
 static bool writes(enum access access)
 {
-	return access == WRITE || access == ATOMIC || access == WRITE_ACROSS ||
-	       access == EMULATED_WRITE;
+	return access == WRITE || access == WRITE_ACROSS || access == EMULATED_WRITE ||
+	       adds(access);
 }
 
 static size_t word_offset(int word)
@@ -605,14 +628,19 @@ static u64 fault_flags(enum access access, u8 end)
 	return flags;
 }
 
-/* VMX doesn't tell the kind of access where KVM has cached that it is MMIO. */
-static bool flags_ok(const struct touch *t, int i, u8 end, u64 flags)
+/*
+ * VMX doesn't tell the kind of access where KVM has cached that it is MMIO, and
+ * KVM need not tell that of its own accesses.
+ */
+static bool flags_ok(const struct fuzz_vcpu *v, int i, u8 end, u64 flags)
 {
+	const struct touch *t = &v->touch;
 	u64 expected = fault_flags(t->access, end);
 
 	if (opt.lie == LIE_FLAGS)
 		expected ^= KVM_MEMORY_EXIT_FLAG_WRITE;
-	if (is_vmx && t->slot->pages[t->page + i].was_mmio[t->place])
+	if (v->by_emulator ||
+	    (is_vmx && t->slot->pages[t->page + i].was_mmio[t->place]))
 		expected &= flags | KVM_MEMORY_EXIT_FLAG_PRIVATE;
 	return flags == expected;
 }
@@ -639,6 +667,7 @@ static u64 model_access(const struct touch *t)
 		c->words[t->word] = t->value;
 		return 0;
 	case ATOMIC:
+	case EMULATED_ATOMIC:
 		c->words[t->word] += t->value;
 		return old;
 	case EXEC:
@@ -1187,12 +1216,12 @@ static bool ends_at(struct fuzz_vcpu *v, const struct end *e, int i)
 	case GMEM_POISON:
 		if (opt.lie == LIE_GPA)
 			gpa += page_size;
-		return e->gpa == gpa && flags_ok(t, i, e->end, e->flags);
+		return e->gpa == gpa && flags_ok(v, i, e->end, e->flags);
 	case MMIO:
 		return e->gpa == touch_gpa(t) && run->mmio.len == sizeof(u64) &&
-		       run->mmio.is_write == writes(t->access) &&
+		       run->mmio.is_write == v->mmio_write &&
 		       (!run->mmio.is_write ||
-			!memcmp(run->mmio.data, &t->value, sizeof(t->value)));
+			!memcmp(run->mmio.data, &v->mmio_value, sizeof(v->mmio_value)));
 	case POISON:
 		return sigbus.addr == page_hva(t->slot, t->page + i);
 	}
@@ -1233,12 +1262,14 @@ static void answer_mmio(struct fuzz_vcpu *v, u64 answer)
 
 	__atomic_add_fetch(&nr.mmios, 1, __ATOMIC_RELAXED);
 	WRITE_ONCE(t->slot->pages[t->page].was_mmio[t->place], true);
-	v->state = ANSWERED;
-	v->answer = 0;
-	if (writes(t->access))
-		return;
-	v->answer = answer;
-	mmio_answer(v->vcpu, answer);
+	if (v->mmio_write) {
+		v->state = ANSWERED;
+		v->answer = adds(t->access) ? v->mmio_value - t->value : 0;
+	} else {
+		v->state = adds(t->access) ? HALF_DONE : ANSWERED;
+		v->answer = answer;
+		mmio_answer(v->vcpu, answer);
+	}
 }
 
 static void put_command(struct fuzz_vcpu *v)
@@ -1248,6 +1279,9 @@ static void put_command(struct fuzz_vcpu *v)
 	WRITE_ONCE(v->command->access, t->access);
 	WRITE_ONCE(v->command->gva, touch_gpa(t));
 	WRITE_ONCE(v->command->value, t->value);
+	v->mmio_write = writes(t->access);
+	v->mmio_value = t->value;
+	v->by_emulator = false;
 	v->state = PENDING;
 }
 
@@ -1267,7 +1301,7 @@ static void done_in_step(struct fuzz_vcpu *v)
 	struct touch *t = &v->touch;
 	u64 expected = v->answer;
 
-	if (v->state == PENDING)
+	if (v->state != ANSWERED)
 		expected = model_access(t);
 	if (opt.lie == LIE_CONTENT && writes(t->access))
 		page_content(t->slot, t->place, t->page)->words[t->word]++;
@@ -1290,6 +1324,48 @@ static const char *expected_str(struct fuzz_vcpu *v, u8 *ends)
 	return str;
 }
 
+static bool can_emulate(const struct touch *t)
+{
+	struct page *p = &t->slot->pages[t->page];
+
+	return t->slot->backing != GMEM && !p->private[t->place] && !p->poisoned;
+}
+
+/*
+ * The emulator reads first.  What it cannot read is MMIO, and is not read again.
+ * To add is to compare and exchange, i.e. if what is there by now isn't what was
+ * read, the emulator starts over.  Nothing but MMIO is as good as a write.
+ */
+static u8 emulated_add_end(struct fuzz_vcpu *v)
+{
+	struct touch *t = &v->touch;
+	u8 reads = page_end(t->slot, t->place, t->page, false);
+	u8 writes = page_end(t->slot, t->place, t->page, true);
+	u64 old = v->answer;
+
+	v->by_emulator = true;
+	v->mmio_write = v->state == HALF_DONE || reads == DONE;
+	if (!v->mmio_write)
+		return MMIO;
+
+	if (v->state == PENDING)
+		old = page_content(t->slot, t->place, t->page)->words[t->word];
+	v->mmio_value = old + t->value;
+	return writes;
+}
+
+static u8 end_in_step(struct fuzz_vcpu *v, int i)
+{
+	u8 end = touch_end(&v->touch, i);
+
+	if (v->state == ANSWERED)
+		return DONE;
+	if (v->state == HALF_DONE || v->touch.access == EMULATED_ATOMIC ||
+	    (v->touch.access == ATOMIC && end == MMIO))
+		return emulated_add_end(v);
+	return end;
+}
+
 static void run_in_step(struct fuzz_vcpu *v)
 {
 	struct touch *t = &v->touch;
@@ -1298,8 +1374,9 @@ static void run_in_step(struct fuzz_vcpu *v)
 	u8 ends[2] = { DONE, DONE };
 	struct end e;
 
-	for (i = 0; i < npages && v->state == PENDING; i++) {
-		ends[i] = touch_end(t, i);
+	v->by_emulator = false;
+	for (i = 0; i < npages; i++) {
+		ends[i] = end_in_step(v, i);
 		if (opt.lie == LIE_NO_FAULT && (ends[i] & FAULT))
 			ends[i] = DONE;
 		all_done &= ends[i] == DONE;
@@ -1328,6 +1405,9 @@ static void run_in_step(struct fuzz_vcpu *v)
 		answer_mmio(v, rnd64(&rng));
 	else if (e.end & (POISON | GMEM_POISON))
 		nr.poison++;
+	/* The guest is past the prefix that has had it emulated. */
+	else if (t->access == EMULATED_ATOMIC && v->state == PENDING)
+		t->access = ATOMIC;
 }
 
 /*
@@ -1335,16 +1415,20 @@ static void run_in_step(struct fuzz_vcpu *v)
  * emulate, or to execute what isn't code; and what the model doesn't cover: how
  * the emulator sees memory that it cannot get at by userspace's mapping.
  */
-static bool can_run(const struct touch *t)
+static bool can_run(const struct fuzz_vcpu *v)
 {
-	struct page *p = &t->slot->pages[t->page];
+	const struct touch *t = &v->touch;
 	bool plain = t->access == READ || t->access == WRITE || emulated(t->access);
 	u8 ends = touch_end(t, 0) | (crosses(t->access) ? touch_end(t, 1) : 0);
 
+	if (emulated(t->access) || v->state == HALF_DONE)
+		return can_emulate(t);
+#ifdef __x86_64__
+	if (t->access == ATOMIC && (ends & MMIO))
+		return can_emulate(t);
+#endif
 	if ((ends & MMIO) && !plain)
 		return false;
-	if (emulated(t->access))
-		return !p->private[t->place] && !p->poisoned;
 	if (t->access == EXEC && ends == DONE)
 		return page_content(t->slot, t->place, t->page)->words[WORD_CODE] == CODE;
 	return true;
@@ -1357,7 +1441,7 @@ static void choose_word(struct touch *t, u64 value)
 
 	if (t->access == EXEC)
 		t->word = WORD_CODE;
-	else if (t->access == ATOMIC && t->word == WORD_CODE)
+	else if (adds(t->access) && t->word == WORD_CODE)
 		t->word = WORD_COUNT;
 	else if (writes(t->access) && t->word == WORD_CODE)
 		t->value = CODE;
@@ -1424,7 +1508,7 @@ static void step_heal(struct fuzz_vcpu *v)
 	struct touch *t = &v->touch;
 	int i;
 
-	if (v->state != PENDING)
+	if (v->state != PENDING && v->state != HALF_DONE)
 		return;
 	step("heal what vCPU %d wants, %s", v->nr, touch_str(t));
 	for (i = 0; i < touch_npages(t); i++)
@@ -1435,7 +1519,7 @@ static void step_run(struct fuzz_vcpu *v)
 {
 	if (v->state == IDLE)
 		choose_touch(v);
-	if (v->state == PENDING && !can_run(&v->touch))
+	if (v->state != ANSWERED && !can_run(v))
 		step_heal(v);
 	run_in_step(v);
 }
@@ -1457,11 +1541,23 @@ static void expect_same_run(struct fuzz_vcpu *v, const struct kvm_run *before,
 		     run->exit_reason, exit_reason_str(run->exit_reason));
 }
 
+/* To complete what is pending can end in the next exit, which is for a run. */
+static bool is_half_done(struct fuzz_vcpu *v)
+{
+	if (v->state != HALF_DONE)
+		return false;
+	step_run(v);
+	return true;
+}
+
 /* Completes what is pending, runs nothing, and leaves kvm_run alone. */
 static void step_immediate_exit(struct fuzz_vcpu *v)
 {
 	struct kvm_run before;
 	int r, err;
+
+	if (is_half_done(v))
+		return;
 
 	step("run vCPU %d with immediate_exit", v->nr);
 	v->vcpu->run->immediate_exit = 1;
@@ -1483,6 +1579,8 @@ static void step_signal(struct fuzz_vcpu *v)
 	sigset_t set;
 	int r, err;
 
+	if (is_half_done(v))
+		return;
 	if (v->state == IDLE && percent(&rng, 50))
 		choose_touch(v);
 
@@ -1542,6 +1640,8 @@ static void step_state(struct fuzz_vcpu *v)
 {
 	struct kvm_run before;
 
+	if (is_half_done(v))
+		return;
 	if (v->vcpu->run->exit_reason != KVM_EXIT_MEMORY_FAULT)
 		step_immediate_exit(v);
 	step("get and set the state of vCPU %d", v->nr);
@@ -2009,9 +2109,9 @@ static void mutate_mapping(struct slot *s)
 		page_map(s, page);
 	else if (p->prot != (PROT_READ | PROT_WRITE))
 		page_protect(s, page, PROT_READ | PROT_WRITE);
-	else if (percent(&rng, 30))
+	else if (percent(&rng, 20))
 		page_unmap(s, page);
-	else
+	else if (percent(&rng, 40))
 		page_protect(s, page, percent(&rng, 50) ? PROT_NONE : PROT_READ);
 }
 

@@ -371,7 +371,7 @@ static u64 *move_table(struct kvm_vm *vm, u32 flags)
 {
 	u64 *pte = virt_get_pte_hva(vm, VNCR_GVA);
 	u64 *pmd = virt_get_pte_hva_at_level(vm, VNCR_GVA, 2);
-	void *from = page_of(pte);
+	void *from = (void *)align_down((u64)pte, vm->page_size);
 	void *to;
 
 	add_page(vm, TABLE_SLOT, TABLE_GPA, flags);
