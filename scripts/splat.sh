@@ -55,7 +55,7 @@ find_splats() {
 		if (/^---\[ end /) close_block()
 		next
 	}
-	(/^Call [Tt]race:/ || /^Code: /) && last && FNR - last < 60 { next }
+	(/^Call [Tt]race:/ || /^Code: /) && last && FNR - last < 120 { next }
 	$0 ~ patterns { judge($0, ""); last = FNR; next }
 	END { close_block(); exit bad ? 1 : 0 }' "$@"
 }
