@@ -166,7 +166,10 @@ fails() {
 scenario() {
 	awk -v test="$1" -v name="$2" '
 	/^(not )?ok [0-9]/ {
-		if ($1 == "not" && $4 == test) printf "%s", (name == "-") ? all : part
+		if ($1 == "not" && $4 == test) {
+			printf "%s", (name == "-") ? all : part
+			exit
+		}
 		all = part = block = ""
 		next
 	}
