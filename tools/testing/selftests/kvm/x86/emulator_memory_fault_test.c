@@ -788,7 +788,13 @@ static void move_page_table(struct kvm_vm *vm, gva_t gva, struct gmem_slot *gmem
 	int level = vm->mmu.pgtable_levels;
 	u64 *pte;
 
-	*gmem = (struct gmem_slot) { .vm = vm, .slot = GMEM_SLOT, .gpa = GMEM_GPA };
+	*gmem = (struct gmem_slot) {
+		.vm = vm,
+		.slot = GMEM_SLOT,
+		.gpa = GMEM_GPA,
+		.size = getpagesize(),
+		.flags = GMEM_SLOT_FLAGS,
+	};
 	gmem_slot_add(gmem);
 	memcpy(gmem->hva, table, getpagesize());
 	do {
