@@ -10,9 +10,10 @@ clang_find() {
 	min=$(sh "$SERIES/scripts/min-tool-version.sh" llvm 2>/dev/null) || return 0
 	for name in $(compgen -c clang | grep -xE 'clang(-[0-9]+)?' | sort -u); do
 		version=$("$name" -dumpversion) || continue
-		[ "$(printf '%s\n' "$min" "$version" | sort -V | head -n 1)" = "$min" ] &&
-			[ "${version%%.*}" -gt "$best" ] || continue
-		best=${version%%.*} CLANG=$name
+		if [ "$(printf '%s\n' "$min" "$version" | sort -V | head -n 1)" = "$min" ] &&
+			[ "${version%%.*}" -gt "$best" ]; then
+			best=${version%%.*} CLANG=$name
+		fi
 	done
 	CLANG_MIN=$min
 }
@@ -28,6 +29,7 @@ clang_there() {
 # compiles what its own configuration changes.
 seeded() {
 	local to=$KOUT
+	# shellcheck disable=SC2153  # target() sets it
 	target "$ARCH"
 	base_built || return 1
 	if [ ! -d "$to" ]; then
@@ -111,8 +113,9 @@ kernel_doc() {
 	g -C "$SERIES" diff --name-only "$BASE" "$TIP" -- include virt arch |
 		grep '\.[ch]$' | while IFS= read -r file; do
 		[ ! -f "$CHECK/$file" ] || echo "$file"
-	done | (cd "$CHECK" && PATH=/usr/bin:$PATH xargs -d '\n' \
-		scripts/kernel-doc -none -Wall 2>&1 || true) | awk '!seen[$0]++'
+	done | (cd "$CHECK" || exit
+		PATH=/usr/bin:$PATH xargs -d '\n' scripts/kernel-doc -none -Wall 2>&1
+		true) | awk '!seen[$0]++'
 }
 
 # checkpatch: on each commit.

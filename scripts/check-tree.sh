@@ -246,6 +246,7 @@ against_base() {
 	"$how" "$TIP" "$@" >"$TMP/tip" || rc=$?
 	[ "$rc" != 77 ] || { cat "$TMP/tip"; return 77; }
 	[ "$rc" != 0 ] || [ -s "$TMP/tip" ] || return 0
+	# shellcheck disable=SC2153  # check-patches.sh sets it
 	AGAIN=1 "$how" "$BASE" "$@" >"$TMP/base.raw" || base=$?
 	plain <"$TMP/base.raw" >"$TMP/base"
 	new=$(unknown "$TMP/base" <"$TMP/tip")
