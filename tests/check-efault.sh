@@ -14,6 +14,11 @@ export PAGE=$WORK/efault.md BUILD=$WORK/build TREE=$T
 fresh() {
 	rm -rf "$T"
 	mkdir -p "$T"/{virt/kvm,arch/x86/kvm,arch/arm64/kvm/hyp/nvhe,include/linux}
+	fresh_tree
+	fresh_page
+}
+
+fresh_tree() {
 	cat >"$T/virt/kvm/memory_fault.c" <<-'END'
 	int kvm_prepare_memory_fault_exit(struct kvm_vcpu *vcpu, gpa_t gpa, int err)
 	{
@@ -63,6 +68,9 @@ fresh() {
 		return r;
 	}
 	END
+}
+
+fresh_page() {
 	cat >"$PAGE" <<-'END'
 	<!-- a page -->
 	## Functions
