@@ -4,42 +4,24 @@
 # and its comparison of machine code.  A script plays the test, and two small
 # objects play the kernels.
 
-set -u
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-WORK=$(mktemp -d)
-trap 'rm -rf "$WORK"' EXIT
-N=0 FAILED=0 BAD='' TEXT='' STATUS=0
+# shellcheck source=tests/lib.bash
+. "$(dirname "$0")/lib.bash"
 unset RESULTS ARCH MODE TESTS KOUT TREE VM_QEMU
 export BUILD=$WORK/build BUILT=1 TMPDIR=$WORK
 
-bad() { BAD+="${BAD:+; }$*"; }
-
-# result NAME: of the checks since the last one.
-result() {
-	N=$((N + 1))
-	if [ -z "$BAD" ]; then
-		echo "ok $N $1"
-	else
-		FAILED=$((FAILED + 1))
-		echo "not ok $N $1"
-		printf '%s\n' "$BAD" "last output ($STATUS):" "$TEXT" | sed 's/^/# /'
-	fi
-	BAD=''
-}
-
 bench() {
 	STATUS=0
-	TEXT=$(env ARCH=x86_64 "$@" "$WORK/scripts/bench.sh" 2>&1 </dev/null) || STATUS=$?
+	OUT_TEXT=$(env ARCH=x86_64 "$@" "$WORK/scripts/bench.sh" 2>&1 </dev/null) || STATUS=$?
 }
 
-# status WANTED TEXT...: what the last bench() came to, and said.
+# status WANTED OUT_TEXT...: what the last bench() came to, and said.
 status() {
 	local text
 
 	[ "$STATUS" = "$1" ] || bad "its status is $STATUS, not $1"
 	shift
 	for text; do
-		[[ $TEXT == *"$text"* ]] || bad "it does not say '$text'"
+		[[ $OUT_TEXT == *"$text"* ]] || bad "it does not say '$text'"
 	done
 }
 
@@ -96,7 +78,6 @@ plot_is_xml() {
 cp -r "$HERE/scripts" "$WORK/"
 kernel x86_64 'x[7] + x[8]'
 kernel base-x86_64 'x[7] + x[9]'
-echo 'TAP version 13'
 
 test_prints 1
 bench
@@ -113,7 +94,7 @@ grep -F 'x86_64, 4 vCPUs, 4 MiB | 50000 | 50000 |' "$BUILD/bench/table.md" \
 	>/dev/null || bad 'the table lacks pages a second'
 result the_table
 
-TEXT=$(plot_is_xml 2>&1) || bad 'the plot is no SVG'
+OUT_TEXT=$(plot_is_xml 2>&1) || bad 'the plot is no SVG'
 result the_plot
 
 cp "$BUILD/bench/results.tsv" "$WORK/results.tsv"
