@@ -147,7 +147,7 @@ tip_kernels() {
 
 tip_builds() {
 	local x86=arch/x86/kvm/ arm64=arch/arm64/kvm/
-	local bare=(KUNIT=n FTRACE=n KPROBES=n FUNCTION_ERROR_INJECTION=n FAULT_INJECTION=n)
+	local bare=(KUNIT=n FTRACE=n KPROBES=n FAULT_INJECTION=n)
 	variant x86_64 kvm $x86 KVM_XEN=n KVM_SMM=n KVM_HYPERV=n
 	variant x86_64 kvm $x86 KVM_XEN=n
 	variant x86_64 kvm $x86 KVM_SMM=n

@@ -610,6 +610,9 @@ static u8 touch_end(const struct touch *t, int i)
 {
 	u8 end = page_end(t->slot, t->place, t->page + i, writes(t->access));
 
+	/* To add is to read, too, and it is up to the CPU what it faults on. */
+	if (t->access == ATOMIC)
+		end |= page_end(t->slot, t->place, t->page + i, false) & ~DONE;
 	/* Data that KVM's emulator cannot access is MMIO. */
 	return emulated(t->access) && end == FAULT ? MMIO : end;
 }
@@ -637,6 +640,8 @@ static bool flags_ok(const struct fuzz_vcpu *v, int i, u8 end, u64 flags)
 	const struct touch *t = &v->touch;
 	u64 expected = fault_flags(t->access, end);
 
+	if (t->access == ATOMIC && flags == fault_flags(READ, end))
+		expected = flags;
 	if (opt.lie == LIE_FLAGS)
 		expected ^= KVM_MEMORY_EXIT_FLAG_WRITE;
 	if (v->by_emulator ||
@@ -746,8 +751,11 @@ static u8 history_ends(const struct touch *t, int i, u64 since)
 	/* Entries that might be written by now don't count. */
 	if (now - since > HISTORY - 8)
 		return ANYTHING;
-	for (; since <= now; since++)
+	for (; since <= now; since++) {
 		ends |= h->ends[since % HISTORY][writes(t->access)];
+		if (t->access == ATOMIC)
+			ends |= h->ends[since % HISTORY][0] & ~DONE;
+	}
 	return history_now(t, i) - now > 4 ? ANYTHING : ends;
 }
 

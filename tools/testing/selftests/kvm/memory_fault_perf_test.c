@@ -101,6 +101,12 @@ static void guest_exit(void)
 {
 	asm volatile("outb %%al, $0x80" : : "a" (0));
 }
+
+static void guest_exits(void)
+{
+	for (;;)
+		guest_exit();
+}
 #else
 #define GUEST_EXIT_REASON	KVM_EXIT_MMIO
 
@@ -109,12 +115,6 @@ static void guest_exit(void)
 	WRITE_ONCE(*(u32 *)MMIO_GPA, 0);
 }
 #endif
-
-static void guest_exits(void)
-{
-	for (;;)
-		guest_exit();
-}
 
 static void guest_writes_mmio(void)
 {
