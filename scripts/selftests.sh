@@ -111,37 +111,15 @@ guest() {
 	[ "$SMP" != 1 ] || log=${LOG/%.console/-1cpu.console}
 	plan "$@"
 	vm_run "$log" || rc=1
-	if [ $rc = 1 ] && lost_interrupt "$log"; then
-		rc=0
-		mv "$log" "$log.lost"
-		splats "$log.lost" 'INFO: .*stall' || rc=1
-		shift $((NR - first))
-		first=$NR
-		echo "# QEMU lost an interrupt between CPUs while $VM_NOW ran ($log.lost);"
-		echo '# the rest runs with both CPUs in one thread'
-		plan "$@"
-		VM_THREAD=single vm_run "$log" || rc=1
-	fi
 	[ $rc = 0 ] || [ -z "$VM_WHY" ] || warn "$VM_WHY"
 	not_run "$log" "${@:NR - first + 1}"
 	splats "$log" || rc=1
 	return $rc
 }
 
-# lost_interrupt LOG: while a CPU leaves a guest, QEMU before 10.2 clears a bit
-# of its pending interrupts without a lock, and may lose one that another CPU
-# thread sends at that moment: the sender waits for ever.
-lost_interrupt() {
-	[[ $MODE == @(npt|shadow) && $SMP != 1 && $VM_WHY == 'the guest hangs while '* ]] &&
-		grep -E '^\[[^]]*\] +(RIP: [0-9a-f]+:)?(kvm_make_all_cpus_request|smp_call_function|csd_lock_wait)' \
-			"$1" >/dev/null
-}
-
-# splats LOG [ALLOWED]: the kernel's complaints, but for a pattern.
+# splats LOG: the kernel's complaints.
 splats() {
-	{ cat "$TOP/expect/splats"; [ -z "${2:-}" ] || echo "* $2"; } >"$VM_DIR/allowed"
-	SPLATS=$VM_DIR/allowed WHERE=$ARCH/$MODE "$TOP/scripts/splat.sh" "$1" \
-		>"$VM_DIR/splats" && return
+	WHERE=$ARCH/$MODE "$TOP/scripts/splat.sh" "$1" >"$VM_DIR/splats" && return
 	sed 's/^/# /' "$VM_DIR/splats"
 	echo "# the kernel complained; the console is in $1"
 	return 1

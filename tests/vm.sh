@@ -75,5 +75,9 @@ check no_second_try_after_init 0 4 3
 VM_LIMIT=2 VM_TRIES=1
 guest "$UP; while :; do echo noise; sleep 0.1; done"
 check talks_forever_at_boot 1 'the guest took more than 2 s' 6
+RC=0 VM_WHY=$(vm_threads; ARCH=arm64 vm_threads; VM_THREAD=multi vm_threads) TOOK=0
+check threads 0 $'single\nmulti\nmulti' 0
+RC=0 VM_WHY=$(ARCH=arm64 VM_QEMU='-smp 1 -icount shift=0' vm_threads)
+check threads_that_count 0 single 0
 echo "1..$N"
 [ $FAILED = 0 ]
