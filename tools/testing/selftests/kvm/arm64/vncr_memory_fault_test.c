@@ -219,6 +219,16 @@ TEST_F(vncr_memory_fault, write_to_page_read_only_for_l1)
 	run_expect_abort(self->vcpu, ESR_ELx_FSC_PERM_L(3));
 }
 
+/* Nor does it matter what there is to write to. */
+TEST_F(vncr_memory_fault, write_to_hole_read_only_for_l1)
+{
+	*virt_get_pte_hva(self->vm, VNCR_GVA) |= PTE_RDONLY;
+	lose_page(self->page, self->copy);
+
+	vcpu_args_set(self->vcpu, 1, l2_write);
+	run_expect_abort(self->vcpu, ESR_ELx_FSC_PERM_L(3));
+}
+
 TEST_F(vncr_memory_fault, no_memslot)
 {
 	vm_mem_region_delete(self->vm, VNCR_SLOT);
