@@ -149,6 +149,20 @@ static void guest_rep_ins(void)
 	GUEST_DONE();
 }
 
+/* From a page to the page below it, by an instruction that the test changes. */
+static void guest_rep_ins_down(void)
+{
+	u64 dst = BORDER + 3, count = 3;
+
+	guest_ready();
+	asm volatile("std\n\t"
+		     "rep insb\n\t"
+		     "cld" : "+D"(dst), "+c"(count) : "d"(PORT) : "memory", "cc");
+	GUEST_ASSERT_EQ(count, 0);
+	GUEST_ASSERT_EQ(dst, BORDER + 3 - 3 * sizeof(u32));
+	GUEST_DONE();
+}
+
 static void guest_push_mmio(void)
 {
 	u64 sp;
@@ -506,6 +520,61 @@ TEST_F(memory_fault, rep_ins_reads_port_once)
 		TEST_ASSERT_EQ(low[i], 1 + i);
 		TEST_ASSERT_EQ(high[i], 9 + i);
 	}
+}
+
+/* What "rep insb" has read is too little for "rep insd", and not meant for it. */
+TEST_F(memory_fault, another_instruction_reads_port_anew)
+{
+	struct hole hole = page_table_hole(self->vm, BORDER);
+	struct kvm_run *run = self->vcpu->run;
+	struct kvm_regs regs;
+	u8 last = 0, *insn;
+
+	vcpu_arch_set_entry_point(self->vcpu, guest_rep_ins_down);
+	vcpu_run_expect_sync(self->vcpu);
+	protect_page(hole.hva, PROT_NONE);
+	expect_port_read(self->vcpu, 3, &last);
+	expect_hole(self->vcpu, &hole);
+
+	vcpu_regs_get(self->vcpu, &regs);
+	insn = addr_gva2hva(self->vm, regs.rip);
+	TEST_ASSERT_EQ(insn[1], 0x6c);
+	insn[1] = 0x6d;
+	unprotect_page(hole.hva);
+
+	vcpu_run_expect(self->vcpu, 0, KVM_EXIT_IO);
+	TEST_ASSERT_EQ(run->io.port, PORT);
+	TEST_ASSERT_EQ(run->io.size, sizeof(u32));
+	TEST_ASSERT_EQ(run->io.count, 3);
+	vcpu_run_expect_done(self->vcpu);
+}
+
+/* A VMM that cannot mend memory may have the guest know by a machine check. */
+TEST_F(memory_fault, exception_instead_of_repair)
+{
+	struct hole hole = page_table_hole(self->vm, BORDER);
+	struct kvm_vcpu_events events;
+	u8 last = 0;
+
+	vm_install_exception_handler(self->vm, MC_VECTOR, count_exception);
+	vcpu_arch_set_entry_point(self->vcpu, guest_rep_ins);
+	vcpu_run_expect_sync(self->vcpu);
+	expect_port_read(self->vcpu, 8, &last);
+	protect_page(hole.hva, PROT_NONE);
+	expect_port_read(self->vcpu, 8, &last);
+	expect_hole(self->vcpu, &hole);
+
+	vcpu_events_get(self->vcpu, &events);
+	events.exception.injected = 1;
+	events.exception.nr = MC_VECTOR;
+	vcpu_events_set(self->vcpu, &events);
+
+	/* The handler returns to the instruction, which begins anew. */
+	expect_port_read(self->vcpu, 8, &last);
+	sync_global_from_guest(self->vm, handled);
+	TEST_ASSERT_EQ(handled, 1);
+	unprotect_page(hole.hva);
+	vcpu_run_expect_done(self->vcpu);
 }
 
 /* Run @guest, which copies from MMIO, into a hole that is in the way of the copy. */
@@ -974,6 +1043,7 @@ TEST_F(memory_fault, smi_saves_state)
 	hole = setup_smi(self->vm, self->vcpu);
 	protect_page(hole.hva, PROT_READ);
 	expect_hole(self->vcpu, &hole);
+	TEST_ASSERT(self->vcpu->run->flags & KVM_RUN_X86_SMM, "The address is SMM's");
 	unprotect_page(hole.hva);
 	expect_smi_handler(self->vcpu);
 	vcpu_run_expect_done(self->vcpu);
@@ -990,6 +1060,7 @@ TEST_F(memory_fault, rsm_restores_state)
 	expect_smi_handler(self->vcpu);
 	protect_page(hole.hva, PROT_NONE);
 	expect_hole(self->vcpu, &hole);
+	TEST_ASSERT(self->vcpu->run->flags & KVM_RUN_X86_SMM, "The address is SMM's");
 	unprotect_page(hole.hva);
 	vcpu_run_expect_done(self->vcpu);
 }
