@@ -1368,9 +1368,11 @@ static u8 end_in_step(struct fuzz_vcpu *v, int i)
 
 	if (v->state == ANSWERED)
 		return DONE;
-	if (v->state == HALF_DONE || v->touch.access == EMULATED_ATOMIC ||
-	    (v->touch.access == ATOMIC && end == MMIO))
+	if (v->state == HALF_DONE || v->touch.access == EMULATED_ATOMIC)
 		return emulated_add_end(v);
+	/* Unless the CPU faults on the read, the write is for KVM to emulate. */
+	if (v->touch.access == ATOMIC && (end & MMIO))
+		return emulated_add_end(v) | (end & ~MMIO);
 	return end;
 }
 
