@@ -93,9 +93,9 @@ vm_initrd() {
 		cat "$common" - >"$VM_DIR/initrd"
 }
 
-# vm_threads: SVM is not safe between threads, at least up to QEMU 10.0: where an
-# interrupt from another CPU meets #VMEXIT, it may be lost, or the CPU may go on
-# with the host's state inside of the guest, or without nested paging.
+# vm_threads: SVM is not safe between threads, at least up to QEMU 10.0: interrupts
+# from another CPU get lost, and now and then a guest goes on with the registers of
+# the host, or without nested paging.
 vm_threads() {
 	local threads=multi
 
