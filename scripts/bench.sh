@@ -113,6 +113,7 @@ measure() {
 			"$TOP/scripts/selftests.sh" >"$WORK/tap" 2>"$WORK/err" || break
 		[ $try != $tries ] ||
 			failed "$TEST failed on the $kernel kernel for $arch"
+		warn "$TEST failed, try $try of $tries"
 	done
 	figures "$arch" "$kernel" "$clock" <"$WORK/tap" >>"$WORK/results.tsv"
 	say "$arch, $kernel, $clock clock: $# runs of $TEST," \

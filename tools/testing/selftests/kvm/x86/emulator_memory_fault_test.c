@@ -499,18 +499,27 @@ TEST_F(memory_fault, emulated_rep_movs)
 	}
 }
 
+/* Run guest_rep_ins() up to its second page, which is behind a hole. */
+static struct hole run_rep_ins_into_hole(struct kvm_vcpu *vcpu, u8 *last)
+{
+	struct hole hole = page_table_hole(vcpu->vm, BORDER);
+
+	vcpu_arch_set_entry_point(vcpu, guest_rep_ins);
+	vcpu_run_expect_sync(vcpu);
+	expect_port_read(vcpu, 8, last);
+	protect_page(hole.hva, PROT_NONE);
+	expect_port_read(vcpu, 8, last);
+	expect_hole(vcpu, &hole);
+	return hole;
+}
+
 TEST_F(memory_fault, rep_ins_reads_port_once)
 {
-	struct hole hole = page_table_hole(self->vm, BORDER);
 	u8 last = 0, *low, *high;
+	struct hole hole;
 	int i;
 
-	vcpu_arch_set_entry_point(self->vcpu, guest_rep_ins);
-	vcpu_run_expect_sync(self->vcpu);
-	expect_port_read(self->vcpu, 8, &last);
-	protect_page(hole.hva, PROT_NONE);
-	expect_port_read(self->vcpu, 8, &last);
-	expect_hole(self->vcpu, &hole);
+	hole = run_rep_ins_into_hole(self->vcpu, &last);
 	unprotect_page(hole.hva);
 	vcpu_run_expect_done(self->vcpu);
 
@@ -552,17 +561,12 @@ TEST_F(memory_fault, another_instruction_reads_port_anew)
 /* A VMM that cannot mend memory may have the guest know by a machine check. */
 TEST_F(memory_fault, exception_instead_of_repair)
 {
-	struct hole hole = page_table_hole(self->vm, BORDER);
 	struct kvm_vcpu_events events;
+	struct hole hole;
 	u8 last = 0;
 
 	vm_install_exception_handler(self->vm, MC_VECTOR, count_exception);
-	vcpu_arch_set_entry_point(self->vcpu, guest_rep_ins);
-	vcpu_run_expect_sync(self->vcpu);
-	expect_port_read(self->vcpu, 8, &last);
-	protect_page(hole.hva, PROT_NONE);
-	expect_port_read(self->vcpu, 8, &last);
-	expect_hole(self->vcpu, &hole);
+	hole = run_rep_ins_into_hole(self->vcpu, &last);
 
 	vcpu_events_get(self->vcpu, &events);
 	events.exception.injected = 1;
